@@ -1,0 +1,345 @@
+"""Requests out: arguments checked, then method, path and body of one call.
+
+A wrong argument is an `InvalidInputError` that names it and says what would be right, and never
+repeats a value that could be a secret or a phone number.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from decimal import Decimal, InvalidOperation
+from math import isfinite
+from typing import Any, Literal
+from urllib.parse import quote, urlsplit
+
+import attrs
+import msgspec
+
+from little_pay_async._errors import InvalidInputError
+from little_pay_async._models import BillingAddress, Payment, PaymentIntent, Provider
+from little_pay_async._msisdn import Msisdn
+from little_pay_async._wire.shapes import ADDRESS_FIELDS
+
+# Stands in a path for the token id, which is a credential: whoever sends the call fills it in.
+TOKEN_ID = "{token_id}"  # noqa: S105
+
+Auth = Literal["api_key", "basic"]
+
+_encoder = msgspec.json.Encoder(decimal_format="number")
+_AMOUNT = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,10})?")
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_MERCHANT_KEY = re.compile(r"[A-Za-z0-9]+")
+_METHOD = re.compile(r"[A-Z]+")
+# No control characters, spaces, backslashes or fragments; the query is the caller's.
+_PATH = re.compile(r"/[A-Za-z0-9\-._~%!$&'()*+,;=:@/?]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """One request to Little Pay, less credentials and host.
+
+    Attributes:
+        operation: The name of the operation, as `OutcomeUnknownError.operation` has it.
+        method: The HTTP method.
+        path: Path and query, percent-encoded, perhaps with `TOKEN_ID` in it.
+        auth: Which credential goes with it, if any.
+        body: The JSON to send. It may hold a phone number, so it is not in `repr`.
+        key: What an error of it is about.
+        held: Does the server hold it until the payment settles?
+    """
+
+    operation: str
+    method: str
+    path: str
+    auth: Auth | None = None
+    body: bytes | None = attrs.field(default=None, repr=False)
+    key: str | None = None
+    held: bool = False
+
+    @property
+    def moves_money(self) -> bool:
+        """Whether sending it twice could charge or refund twice."""
+        return self.method != "GET"
+
+
+def create_intent(  # noqa: PLR0913 - the documented fields
+    *,
+    amount: int | Decimal | str,
+    key: str,
+    description: str,
+    callback_url: str,
+    currency: str,
+    expires_in: timedelta | None,
+    return_url: str | None,
+    billing_address: BillingAddress | Mapping[str, str | None] | None,
+    custom_data: Any,
+    metadata: Mapping[str, Any] | None,
+) -> Call:
+    """Return the call of create intent (API facts: Create a payment intent)."""
+    if not isinstance(key, str) or not _MERCHANT_KEY.fullmatch(key):
+        raise InvalidInputError(
+            "key: your own id of the payment must be a str of ASCII letters and digits only "
+            "(8 to 12 are recommended)"
+        )
+    if not isinstance(description, str) or not description.strip():
+        raise InvalidInputError("description: give a str that says what is paid for")
+    if not isinstance(currency, str) or not _CURRENCY.fullmatch(currency):
+        raise InvalidInputError("currency: give a three-letter ISO 4217 code such as 'KES'")
+    fields: dict[str, Any] = {
+        "amount": _amount(amount),
+        "currency": currency,
+        "description": description,
+        "callbackUrl": _url("callback_url", callback_url),
+        "key": key,
+    }
+    if expires_in is not None:
+        fields["expiresAt"] = _minutes(expires_in)
+    if return_url is not None:
+        fields["returnUrl"] = _url("return_url", return_url)
+    payload: dict[str, Any] = {}
+    if billing_address is not None:
+        payload["billingAddress"] = _address(billing_address)
+    if custom_data is not None:
+        _check_json("custom_data", custom_data)
+        payload["customData"] = custom_data
+    if payload:
+        fields["payload"] = payload
+    if metadata is not None:
+        if not isinstance(metadata, Mapping):
+            raise InvalidInputError("metadata: give a mapping of names to JSON values")
+        _check_json("metadata", metadata)
+        fields["metadata"] = metadata
+    return Call(
+        operation="create_intent",
+        method="POST",
+        path=f"/api/payments/{TOKEN_ID}/pay",
+        auth="basic",
+        body=_encode(fields),
+        key=key,
+    )
+
+
+def process(reference: str, provider: Provider, mobile: Msisdn, *, held: bool) -> Call:
+    """Return the call of process (API facts: Process)."""
+    return Call(
+        operation="process",
+        method="POST",
+        path=f"/pay/{_segment(reference)}/process{'?longPoll=true' if held else ''}",
+        body=_encode({"type": provider.value, "payment": {"mobile": str(mobile)}}),
+        key=reference,
+        held=held,
+    )
+
+
+def status(key: str, *, held: bool = False) -> Call:
+    """Return the call of payment status (API facts: Status, Long poll)."""
+    return Call(
+        operation="status",
+        method="GET",
+        path=f"/api/payments-v2/{_segment(key)}{'?longPoll=true' if held else ''}",
+        auth="api_key",
+        key=key,
+        held=held,
+    )
+
+
+def refund(
+    key: str, amount: int | Decimal | str, *, reason: str | None, callback_url: str | None
+) -> Call:
+    """Return the call of refund (API facts: Refund)."""
+    fields: dict[str, Any] = {"amount": _amount(amount)}
+    if callback_url is not None:
+        fields["callbackUrl"] = _url("callback_url", callback_url)
+    if reason is not None:
+        if not isinstance(reason, str) or not reason.strip():
+            raise InvalidInputError("reason: give a str that says why, or None")
+        fields["reason"] = reason
+    return Call(
+        operation="refund",
+        method="POST",
+        path=f"/api/refund/{_segment(key)}",
+        auth="api_key",
+        body=_encode(fields),
+        key=key,
+    )
+
+
+def other(method: str, path: str, *, json: Any, auth: Auth | None) -> Call:
+    """Return the call of an endpoint that the library does not know."""
+    if not isinstance(method, str) or not _METHOD.fullmatch(method.upper()):
+        raise InvalidInputError("method: give an HTTP method such as 'GET' or 'POST'")
+    if (
+        not isinstance(path, str)
+        or not _PATH.fullmatch(path)
+        or {".", ".."} & set(path.partition("?")[0].lower().replace("%2e", ".").split("/"))
+    ):
+        raise InvalidInputError(
+            "path: give a percent-encoded path from the host's root, such as "
+            "'/api/payments-v2/ORDER42', without dot segments and without a host"
+        )
+    if auth not in {"api_key", "basic", None}:
+        raise InvalidInputError("auth: give 'api_key', 'basic' or None")
+    if json is not None:
+        _check_json("json", json)
+    return Call(
+        operation="request",
+        method=method.upper(),
+        path=path,
+        auth=auth,
+        body=None if json is None else _encode(json),
+    )
+
+
+def key_of(key: str | PaymentIntent | Payment, argument: str = "key") -> str:
+    """Return what to look a payment up by: the key itself, or the reference of what was given.
+
+    Raises:
+        InvalidInputError: It is no key, or has no reference.
+    """
+    if isinstance(key, PaymentIntent | Payment):
+        if key.reference is None:
+            raise InvalidInputError(
+                f"{argument}: this {type(key).__name__} has no reference: give the merchant key"
+            )
+        return key.reference
+    if not isinstance(key, str):
+        raise InvalidInputError(
+            f"{argument}: give a str, a PaymentIntent or a Payment, not {type(key).__name__}"
+        )
+    if not key.strip() or _CONTROL.search(key) or key in {".", ".."}:
+        raise InvalidInputError(
+            f"{argument}: a merchant key or reference is not empty, has no control characters and "
+            f"is not '.' or '..'"
+        )
+    return key
+
+
+def payable_provider(provider: Provider | str) -> Provider:
+    """Return the provider to process with.
+
+    A `Provider` that this library does not know is let through if it was made on purpose; a plain
+    string must be one that it knows, because it is a typing mistake far more often.
+
+    Raises:
+        InvalidInputError: No payer's handset rings for it.
+    """
+    names = "MPESA, AIRTEL, MTN or TIGOPESA"
+    if not isinstance(provider, str) or not provider:
+        raise InvalidInputError(f"provider: give a Provider or its name: {names}")
+    if not isinstance(provider, Provider):
+        provider = Provider(provider.upper())
+        if not provider.is_known:
+            raise InvalidInputError(f"provider: no such provider; known are {names}")
+    if provider is Provider.CARDS:
+        raise InvalidInputError(
+            "provider: cards are not processed here: send the payer to the intent's checkout_url"
+        )
+    return provider
+
+
+def _segment(key: str) -> str:
+    return quote(key, safe="")
+
+
+def _amount(amount: int | Decimal | str) -> Decimal:
+    hint = "give an int, a Decimal or a str of digits such as '1.10', above zero"
+    if isinstance(amount, float):
+        raise InvalidInputError(f"amount: a float does not keep the digits of money: {hint}")
+    if isinstance(amount, bool) or not isinstance(amount, int | Decimal | str):
+        raise InvalidInputError(f"amount: no amount of money is a {type(amount).__name__}: {hint}")
+    try:
+        # "f" writes Decimal("1E+2") as 100; a bound on the exponent keeps it short.
+        written = amount if isinstance(amount, str) else _digits(Decimal(amount))
+    except (InvalidOperation, ValueError):
+        written = ""
+    if not _AMOUNT.fullmatch(written):
+        raise InvalidInputError(
+            f"amount: not a finite, positive number of at most 20 digits and 10 decimals: {hint}"
+        )
+    value = Decimal(written)
+    if value <= 0:
+        raise InvalidInputError(f"amount: it must be above zero: {hint}")
+    return value
+
+
+def _digits(amount: Decimal) -> str:
+    if not amount.is_finite() or abs(amount.adjusted()) > 30:  # noqa: PLR2004
+        return ""
+    return format(amount, "f")
+
+
+def _minutes(expires_in: timedelta) -> int:
+    if not isinstance(expires_in, timedelta) or expires_in <= timedelta():
+        raise InvalidInputError("expires_in: give a timedelta above zero (it goes out in minutes)")
+    return -(-expires_in // timedelta(minutes=1))
+
+
+def _url(argument: str, url: str) -> str:
+    try:
+        parts = urlsplit(url) if isinstance(url, str) and not _CONTROL.search(url) else None
+        valid = parts is not None and parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        valid = False
+    if not valid or " " in url:
+        raise InvalidInputError(
+            f"{argument}: give an absolute URL such as 'https://shop.example/callbacks'"
+        )
+    return url
+
+
+def _address(address: BillingAddress | Mapping[str, str | None]) -> dict[str, str]:
+    if isinstance(address, BillingAddress):
+        values: Mapping[str, object] = {name: getattr(address, name) for name in ADDRESS_FIELDS}
+    elif isinstance(address, Mapping):
+        values = address
+    else:
+        raise InvalidInputError("billing_address: give a BillingAddress or a mapping of its fields")
+    unknown = [str(name) for name in values if name not in ADDRESS_FIELDS]
+    if unknown:
+        raise InvalidInputError(
+            f"billing_address: no such field: {', '.join(sorted(unknown))}; "
+            f"it has {', '.join(ADDRESS_FIELDS)}"
+        )
+    wire: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, str):
+            wire[ADDRESS_FIELDS[name]] = value
+        elif value is not None:
+            raise InvalidInputError(f"billing_address: {name} must be a str or None")
+    return wire
+
+
+def _check_json(argument: str, value: Any, depth: int = 0) -> None:
+    """Refuse what JSON cannot say, rather than send something else in its place."""
+    if depth > 100:  # noqa: PLR2004
+        raise InvalidInputError(f"{argument}: it is nested more than 100 levels deep")
+    match value:
+        case None | bool() | str():
+            return
+        case int() if -(2**63) <= value < 2**64:
+            return
+        case float() if isfinite(value):
+            return
+        case Decimal() if value.is_finite():
+            return
+        case Mapping() if all(isinstance(name, str) for name in value):
+            for item in value.values():
+                _check_json(argument, item, depth + 1)
+        case list() | tuple():
+            for item in value:
+                _check_json(argument, item, depth + 1)
+        case _:
+            raise InvalidInputError(
+                f"{argument}: JSON has no {type(value).__name__} of this kind: give dicts with str "
+                "names, lists, str, finite numbers, bool and None"
+            )
+
+
+def _encode(value: Any) -> bytes:
+    try:
+        return _encoder.encode(value)
+    except (TypeError, ValueError, OverflowError, UnicodeError):
+        # A lone surrogate, for one.
+        problem = InvalidInputError("a text of the request can't be written as UTF-8")
+    raise problem

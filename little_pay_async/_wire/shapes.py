@@ -1,0 +1,260 @@
+"""Envelopes and what is in them: JSON -> models, through the library's one cattrs converter.
+
+Rules of this file. Money keeps its digits. An empty string is None. A field that nobody reads is
+never an error; one that is read and has the wrong type makes the answer none of Little Pay's.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, TypeVar
+
+import cattrs
+import msgspec
+from attrs import fields
+from cattrs.gen import make_dict_structure_fn, override
+
+from little_pay_async._models import (
+    Attempt,
+    BillingAddress,
+    Envelope,
+    Payment,
+    PaymentIntent,
+    PaymentStatus,
+    Provider,
+    Refund,
+)
+
+T = TypeVar("T")
+
+# More digits than any currency needs, few enough that arithmetic with an amount stays cheap:
+# Decimal("1e400") is a valid number, and int() of it a long wait.
+_AMOUNT_DIGITS = 30
+_NUMBER = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?")
+
+
+def _exact(text: str) -> Decimal | str:
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent past what Decimal knows; nobody reads such a number
+        return text
+
+
+_decoder = msgspec.json.Decoder(float_hook=_exact)
+
+
+class NotTheEnvelopeError(Exception):
+    """Bytes that are not the documented envelope; says what is wrong without quoting them."""
+
+
+def read_envelope(body: bytes | bytearray) -> Envelope:
+    """Return the envelope in `body`.
+
+    Raises:
+        NotTheEnvelopeError: There is none.
+    """
+    try:
+        document = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise NotTheEnvelopeError("it is not JSON") from None
+    if not isinstance(document, dict):
+        raise NotTheEnvelopeError("it is JSON, but not an object")
+    data = document.get("data")
+    if not isinstance(data, dict):
+        raise NotTheEnvelopeError("it has no `data` object")
+    try:
+        date = _date(document.get("date"))
+    except ValueError:
+        raise NotTheEnvelopeError("its `date` is no ISO-8601 time") from None
+    return Envelope(date=date, data=data)
+
+
+def read_payment(envelope: Envelope) -> Payment:
+    """Return the payment in either documented shape, that of process or that of status."""
+    data = envelope.data
+    meta, payload, payment = (_section(data, name) for name in ("meta", "payload", "payment"))
+    return _structure(
+        {
+            "date": envelope.date,
+            "status": data.get("status"),
+            "reference": _first("reference", data, meta),
+            "key": data.get("key"),
+            "amount": _first("amount", data, meta),
+            "currency": _first("currency", data, meta),
+            "provider": _first("provider", payment, meta),
+            "provider_reference": meta.get("providerReference"),
+            "message": data.get("message"),
+            "description": _first("description", data, meta),
+            "attempts": data.get("attempts"),
+            "billing_address": payload.get("billingAddress"),
+            "details": payment.get("details"),
+            "step_up_url": meta.get("stepUpUrl"),
+            "access_token": meta.get("accessToken"),
+            "raw": data,
+        },
+        Payment,
+    )
+
+
+def read_intent(envelope: Envelope) -> PaymentIntent:
+    """Return the payment intent that an answer to create intent tells of."""
+    data = envelope.data
+    return _structure(
+        {
+            "date": envelope.date,
+            "reference": data.get("reference"),
+            "checkout_url": data.get("checkoutUrl"),
+            "message": data.get("message"),
+            "raw": data,
+        },
+        PaymentIntent,
+    )
+
+
+def read_refund(envelope: Envelope) -> Refund:
+    """Return the refund that an answer to refund tells of."""
+    data = envelope.data
+    return _structure(
+        {
+            "date": envelope.date,
+            "status": data.get("status"),
+            "message": data.get("message"),
+            "raw": data,
+        },
+        Refund,
+    )
+
+
+def _section(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = data.get(name)
+    if section is None:
+        return {}
+    if not isinstance(section, dict):
+        raise NotTheEnvelopeError(f"its `{name}` is no object")
+    return section
+
+
+def _first(name: str, *places: Mapping[str, Any]) -> Any:
+    """Return the first value of that name that says something."""
+    values = (place.get(name) for place in places)
+    return next((value for value in values if value not in (None, "")), None)
+
+
+def _structure(values: Mapping[str, Any], cls: type[T]) -> T:
+    try:
+        return _converter.structure(values, cls)
+    except Exception:  # noqa: BLE001 - whatever a value's own methods raise, it is the answer's fault
+        pass
+    # Only now the slow way, to say which field it is.
+    try:
+        return _explaining_converter.structure(values, cls)
+    except Exception as problem:  # noqa: BLE001
+        where = "; ".join(cattrs.transform_error(problem)).replace("$.", "")
+    raise NotTheEnvelopeError(f"its `data` does not fit: {where}")
+
+
+def _date(value: Any) -> datetime:
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("no time")  # noqa: TRY004 - one kind of error for every wrong value
+    moment = datetime.fromisoformat(value)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value or None
+    if isinstance(value, int) and not isinstance(value, bool):  # an id written as a number
+        return str(value)
+    raise ValueError("no string")
+
+
+def _amount(value: Any) -> Decimal | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        raise ValueError("no number")
+    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+        raise ValueError("no number")
+    amount = Decimal(value)
+    digits = amount.as_tuple()
+    exponent = digits.exponent
+    if (
+        not isinstance(exponent, int)
+        or len(digits.digits) > _AMOUNT_DIGITS
+        or abs(exponent) > _AMOUNT_DIGITS
+    ):
+        raise ValueError("no amount of money")
+    return amount
+
+
+def _enum_or_none(cls: Callable[[str], T]) -> Callable[[Any, Any], T | None]:
+    def hook(value: Any, _: Any) -> T | None:
+        text = _text(value)
+        return None if text is None else cls(text)
+
+    return hook
+
+
+def _list_of_attempts(converter: cattrs.Converter) -> Callable[[Any, Any], tuple[Attempt, ...]]:
+    def hook(value: Any, _: Any) -> tuple[Attempt, ...]:
+        if value is None:
+            return ()
+        if not isinstance(value, list):
+            raise ValueError("no list")  # noqa: TRY004
+        return tuple(converter.structure(item, Attempt) for item in value)
+
+    return hook
+
+
+def _address_or_none(converter: cattrs.Converter) -> Callable[[Any, Any], BillingAddress | None]:
+    nothing = BillingAddress()
+
+    def hook(value: Any, _: Any) -> BillingAddress | None:
+        if value is None:
+            return None
+        address = converter.structure(value, BillingAddress)
+        return None if address == nothing else address
+
+    return hook
+
+
+def _camel_case(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(map(str.capitalize, rest))
+
+
+ADDRESS_FIELDS = {field.name: _camel_case(field.name) for field in fields(BillingAddress)}
+
+
+def _make_converter(*, explaining: bool) -> cattrs.Converter:
+    converter = cattrs.Converter(detailed_validation=explaining)
+    # Hooks by predicate on the annotation itself: cattrs resolves unions before types.
+    for annotation, hook in (
+        (str | None, lambda value, _: _text(value)),
+        (Decimal | None, lambda value, _: _amount(value)),
+        (Provider | None, _enum_or_none(Provider)),
+        (PaymentStatus | None, _enum_or_none(PaymentStatus)),
+        (BillingAddress | None, _address_or_none(converter)),
+        (tuple[Attempt, ...], _list_of_attempts(converter)),
+        (datetime, lambda value, _: _date(value)),
+        (Mapping[str, Any], lambda value, _: value),
+    ):
+        converter.register_structure_hook_func(
+            lambda type_, annotation=annotation: type_ == annotation, hook
+        )
+    converter.register_structure_hook(
+        BillingAddress,
+        make_dict_structure_fn(
+            BillingAddress,
+            converter,
+            **{name: override(rename=wire) for name, wire in ADDRESS_FIELDS.items()},
+        ),
+    )
+    return converter
+
+
+_converter = _make_converter(explaining=False)
+_explaining_converter = _make_converter(explaining=True)
