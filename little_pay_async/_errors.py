@@ -44,7 +44,7 @@ class LittlePayError(Exception):
         self.key = key
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The default calls the class with `args` alone, which fails for every keyword-only argument.
+        # The default calls the class with `args` alone: it fails for keyword-only arguments.
         return _restore, (type(self), self.args, self._state())
 
     def _state(self) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def _restore(
 
 
 class ConfigurationError(LittlePayError):
-    """A setting is wrong, or a credential that this operation needs is missing. Nothing was sent."""
+    """A setting is wrong, or a credential that is needed is missing; nothing was sent."""
 
 
 class SessionClosedError(LittlePayError, RuntimeError):

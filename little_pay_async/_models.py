@@ -84,9 +84,8 @@ def _plain(value: Any) -> Any:
             return value
 
 
+@attrs.frozen
 class _Result:
-    __slots__ = ()
-
     def to_dict(self) -> dict[str, Any]:
         """Return it as `json.dumps` takes it.
 
@@ -194,7 +193,7 @@ class Payment(_Result):
     raw: Mapping[str, Any] = _raw()
 
     def without_private_parts(self) -> Self:
-        """Return it as an exception may carry it: without what could name or authorise the payer."""
+        """Return it as an exception may carry it: without what names or authorises the payer."""
         return attrs.evolve(
             self,
             message=self.message and _masking.redact(self.message),

@@ -77,7 +77,7 @@ class Answer:
 
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
-    body: bytearray = attrs.field(factory=bytearray, repr=len)
+    body: bytearray = attrs.field(factory=bytearray, repr=lambda body: f"{len(body)} bytes")
     delimited: bool = True
 
 
@@ -95,16 +95,16 @@ def objection(answer: Answer) -> str | None:
         return "it has both a Content-Length and a Transfer-Encoding"
     if "," in length:
         return "it has several lengths"
-    if length.isascii() and length.isdigit() and (len(length) > 15 or int(length) > MAX_BODY):  # noqa: PLR2004
+    if length.isascii() and length.isdigit() and (len(length) > 15 or int(length) > MAX_BODY):
         return f"it is longer than {MAX_BODY} bytes"
     if len(answer.body) > MAX_BODY:
         return f"it is longer than {MAX_BODY} bytes"
-    if answer.status < 200 or answer.status == HTTPStatus.NO_CONTENT:  # noqa: PLR2004
+    if answer.status < 200 or answer.status == HTTPStatus.NO_CONTENT:
         return f"status {answer.status} carries no answer"
     return None
 
 
-def judge(  # noqa: PLR0913 - the whole answer
+def judge(
     call: Call,
     answer: Answer,
     read: Callable[[Envelope], T],
@@ -125,14 +125,14 @@ def judge(  # noqa: PLR0913 - the whole answer
     refusal = objection(answer)
     if refusal is not None:
         error = _unexpected(call, answer, refusal, secrets, refused=True)
-    elif 300 <= answer.status < 400:  # noqa: PLR2004
+    elif 300 <= answer.status < 400:
         error = _unexpected(call, answer, "redirects are never followed", secrets, refused=True)
-    elif 400 <= answer.status < 600:  # noqa: PLR2004
+    elif 400 <= answer.status < 600:
         error = _status_error(call, answer, secrets, now)
-        if call.moves_money and (answer.status >= 500 or answer.status == 408):  # noqa: PLR2004
+        if call.moves_money and (answer.status >= 500 or answer.status == 408):
             return outcome_unknown(call, error)
         return error
-    elif answer.status >= 600:  # noqa: PLR2004
+    elif answer.status >= 600:
         error = _unexpected(call, answer, "HTTP has no such status", secrets, refused=True)
     else:
         found = _result(call, answer, read, secrets)
@@ -204,7 +204,7 @@ def _status_error(
 ) -> _errors.APIStatusError:
     status = answer.status
     message = redact(_message(answer.body), secrets)[:_EXCERPT] or _phrase(status)
-    default = _errors.ServerError if status >= 500 else _errors.APIStatusError  # noqa: PLR2004
+    default = _errors.ServerError if status >= 500 else _errors.APIStatusError
     return _STATUS_ERRORS.get(status, default)(
         f"{call.operation}: HTTP {status}: {message}. {_ADVICE.get(status, _OTHER_ADVICE)}",
         status_code=status,
@@ -257,7 +257,7 @@ def _shown_headers(answer: Answer, secrets: Iterable[Secret]) -> dict[str, str]:
 
 def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
     text = headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit() and len(text) <= 9:  # noqa: PLR2004
+    if text.isascii() and text.isdigit() and len(text) <= 9:
         return float(text)
     try:
         date = parsedate_to_datetime(text[:40])

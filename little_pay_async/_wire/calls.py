@@ -5,11 +5,11 @@ repeats a value that could be a secret or a phone number.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from math import isfinite
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec
 from urllib.parse import quote, urlsplit
 
 import attrs
@@ -63,7 +63,7 @@ class Call:
         return self.method != "GET"
 
 
-def create_intent(  # noqa: PLR0913 - the documented fields
+def create_intent(
     *,
     amount: int | Decimal | str,
     key: str,
@@ -191,6 +191,20 @@ def other(method: str, path: str, *, json: Any, auth: Auth | None) -> Call:
     )
 
 
+P = ParamSpec("P")
+
+
+def made(make: Callable[P, Call], *args: P.args, **kwargs: P.kwargs) -> Call | InvalidInputError:
+    """Return the call that `make` makes, or the error that it raises.
+
+    Without the frames of `make`, which hold what a caller may want kept private.
+    """
+    try:
+        return make(*args, **kwargs)
+    except InvalidInputError as error:
+        return error.with_traceback(None)
+
+
 def key_of(key: str | PaymentIntent | Payment, argument: str = "key") -> str:
     """Return what to look a payment up by: the key itself, or the reference of what was given.
 
@@ -264,7 +278,7 @@ def _amount(amount: int | Decimal | str) -> Decimal:
 
 
 def _digits(amount: Decimal) -> str:
-    if not amount.is_finite() or abs(amount.adjusted()) > 30:  # noqa: PLR2004
+    if not amount.is_finite() or abs(amount.adjusted()) > 30:
         return ""
     return format(amount, "f")
 
@@ -312,7 +326,7 @@ def _address(address: BillingAddress | Mapping[str, str | None]) -> dict[str, st
 
 def _check_json(argument: str, value: Any, depth: int = 0) -> None:
     """Refuse what JSON cannot say, rather than send something else in its place."""
-    if depth > 100:  # noqa: PLR2004
+    if depth > 100:
         raise InvalidInputError(f"{argument}: it is nested more than 100 levels deep")
     match value:
         case None | bool() | str():

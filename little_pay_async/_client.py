@@ -1,0 +1,672 @@
+"""`AsyncLittlePay`: the operations, in the order in which a payment lives."""
+
+import copy
+import math
+import ssl
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from datetime import timedelta
+from decimal import Decimal
+from functools import partial
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+import anyio
+import attrs
+import httpx
+
+from little_pay_async import _msisdn, _settings, _wire
+from little_pay_async._credentials import Credential, CredentialSource, hidden
+from little_pay_async._errors import (
+    ConfigurationError,
+    InvalidInputError,
+    LittlePayError,
+    OutcomeUnknownError,
+    SettlementTimeoutError,
+)
+from little_pay_async._models import (
+    BillingAddress,
+    Envelope,
+    Payment,
+    PaymentIntent,
+    PaymentStatus,
+    Provider,
+    Refund,
+)
+from little_pay_async._msisdn import Msisdn
+from little_pay_async._retry import HOPELESS, ends_a_hold
+from little_pay_async._sending import Sender
+from little_pay_async._session import Credentials, Session
+from little_pay_async._settings import SETTLEMENT_TIMEOUT, UNSET, Timeout, TimeoutOrUnset, Unset
+from little_pay_async._version import __version__
+from little_pay_async._watch import Rota, Watch
+
+T = TypeVar("T")
+Key = str | PaymentIntent | Payment
+
+_CHECKS_AT_ONCE = 100
+
+
+class AsyncLittlePay:
+    """A session with Little Pay: connections, credentials, and the operations.
+
+    Use it as `async with AsyncLittlePay() as pay:`, or close it with `aclose()`. It belongs to the
+    event loop of its first use. Every operation can be cancelled at any await: the connection of a
+    half-done exchange is dropped, and nothing stays behind. A money request that is cancelled may
+    have taken effect all the same; `status` tells.
+
+    Args:
+        api_key: The merchant's secret key, for status and refund; or a callable, sync or async,
+            that returns it and is asked again after a 401. Else `LITTLE_PAY_API_KEY`.
+        client_id: For create intent. Else `LITTLE_PAY_CLIENT_ID`.
+        client_secret: For create intent; or a callable, as with `api_key`. Else
+            `LITTLE_PAY_CLIENT_SECRET`.
+        token_id: For create intent. Else `LITTLE_PAY_TOKEN_ID`.
+        base_url: Where Little Pay is; https, but for loopback hosts. Else `LITTLE_PAY_BASE_URL`,
+            else https://pay.little.africa.
+        timeout: Seconds that an ordinary call may take in all, its tries and pauses included; or an
+            `httpx.Timeout`, which bounds each phase of a try; or None for no limit.
+        hold: Seconds that a long poll may stay silent before it is let go and asked again.
+        max_retries: How often to send again what may be sent again.
+        max_connections: Connections at the most. By default what the limit on open files leaves
+            room for; with `http_client`, httpx's default of 100.
+        ssl_context: For an own CA or a client certificate. Else `SSL_CERT_FILE` or `SSL_CERT_DIR`,
+            else httpx's default.
+        proxy: URL of a proxy. Else the environment's, as in plain httpx.
+        app_info: Name and version of the application, ("shop", "1.2") or "shop/1.2", put into the
+            `User-Agent` after the library's own.
+        transport: An httpx transport to use instead of the library's own.
+        http_client: An httpx client to use, which is never closed here.
+
+    Raises:
+        ConfigurationError: An argument is wrong. A missing credential is no error until an
+            operation needs it.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: CredentialSource | None = None,
+        client_id: str | None = None,
+        client_secret: CredentialSource | None = None,
+        token_id: str | None = None,
+        base_url: str | None = None,
+        timeout: Timeout = 30.0,
+        hold: float = 90.0,
+        max_retries: int = 2,
+        max_connections: int | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        app_info: str | tuple[str, str] | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        http_client: httpx.AsyncClient | None = None,
+    ) -> None:
+        # Masked first of all: error trackers send the local variables of what raises below.
+        secrets = {
+            "api_key": hidden(api_key),
+            "client_id": hidden(client_id),
+            "client_secret": hidden(client_secret),
+            "token_id": hidden(token_id),
+        }
+        hidden_proxy, hidden_base_url = hidden(proxy), hidden(base_url)
+        del api_key, client_id, client_secret, token_id, proxy, base_url
+        self._timeout = _settings.timeout_of("timeout", timeout, ConfigurationError)
+        self._hold = _settings.seconds("hold", hold, ConfigurationError)
+        self._max_retries = _settings.whole("max_retries", max_retries, 0)
+        self._owns_session = True
+        self._session = Session(
+            Credentials(**{name: Credential(name, value) for name, value in secrets.items()}),
+            base_url=_settings.read_base_url(hidden_base_url),
+            max_connections=max_connections,
+            ssl_context=ssl_context,
+            proxy=hidden_proxy,
+            user_agent=_settings.user_agent(app_info, __version__),
+            transport=transport,
+            http_client=http_client,
+        )
+        _settings.switch_logging_on()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._session.closed else "open"
+        return f"<AsyncLittlePay {self._session.base_url} {state}>"
+
+    async def __aenter__(self) -> Self:
+        self._session.check_open()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections; what is under way ends with `SessionClosedError`.
+
+        Does nothing for a session made by `with_options`, and at a second time. Can't be cancelled
+        half-way.
+
+        Raises:
+            SessionClosedError: The session belongs to another event loop or process.
+        """
+        if self._owns_session:
+            await self._session.aclose()
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        """The `httpx.AsyncClient` in use, for event hooks and instrumentation.
+
+        Every request goes through its `send`, polls too.
+        """
+        return self._session.http
+
+    def with_options(
+        self,
+        *,
+        timeout: TimeoutOrUnset = UNSET,
+        hold: float | Literal[Unset.UNSET] = UNSET,
+        max_retries: int | Literal[Unset.UNSET] = UNSET,
+    ) -> "AsyncLittlePay":
+        """Return a session with other settings on the same connections.
+
+        It owns nothing: only closing the original closes.
+
+        Raises:
+            ConfigurationError: A setting is wrong.
+        """
+        other = copy.copy(self)
+        other._owns_session = False  # noqa: SLF001 - it is one of us
+        if timeout is not UNSET:
+            other._timeout = _settings.timeout_of("timeout", timeout, ConfigurationError)  # noqa: SLF001
+        if hold is not UNSET:
+            other._hold = _settings.seconds("hold", hold, ConfigurationError)  # noqa: SLF001
+        if max_retries is not UNSET:
+            other._max_retries = _settings.whole("max_retries", max_retries, 0)  # noqa: SLF001
+        return other
+
+    async def create_intent(
+        self,
+        *,
+        amount: int | Decimal | str,
+        key: str,
+        description: str,
+        callback_url: str,
+        currency: str = "KES",
+        expires_in: timedelta | None = None,
+        return_url: str | None = None,
+        billing_address: BillingAddress | Mapping[str, str | None] | None = None,
+        custom_data: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> PaymentIntent:
+        """Make a payment intent (API facts: Create a payment intent).
+
+        Args:
+            amount: Above zero, with the digits that shall go out. Some providers, M-PESA for one,
+                round to a whole number.
+            key: Your own unique id of the payment: letters and digits, 8 to 12 recommended.
+            description: What is paid for.
+            callback_url: Where Little Pay posts the outcome.
+            currency: ISO 4217.
+            expires_in: How long the intent lives, 30 minutes by default; goes out in whole
+                minutes, rounded up.
+            return_url: Where the hosted page sends the payer afterwards.
+            billing_address: The payer's; e-mail or phone number should be there.
+            custom_data: Any JSON, which comes back with the callback.
+            metadata: A mapping of further settings.
+
+        Raises:
+            InvalidInputError: An argument is wrong; nothing was sent.
+            OutcomeUnknownError: It may exist: look by its `key`.
+            LittlePayError: It does not exist, or was refused.
+        """
+        call = _wire.made(
+            _wire.create_intent,
+            amount=amount,
+            key=key,
+            description=description,
+            callback_url=callback_url,
+            currency=currency,
+            expires_in=expires_in,
+            return_url=return_url,
+            billing_address=billing_address,
+            custom_data=custom_data,
+            metadata=metadata,
+        )
+        del billing_address, custom_data, metadata
+        return await self._call(call, _wire.read_intent)
+
+    async def process(
+        self,
+        intent: Key,
+        provider: Provider | str,
+        mobile: Msisdn | str,
+        *,
+        long_poll: bool = False,
+        timeout: TimeoutOrUnset = UNSET,
+    ) -> Payment:
+        """Ring the payer's handset (API facts: Process). The answer is PENDING as a rule.
+
+        It is never sent twice by itself, and should not be by you: a second one may ring, and
+        charge, a second time.
+
+        Args:
+            intent: The `PaymentIntent`, or its reference.
+            provider: A `Provider` or its name; one that has handsets, so not CARDS.
+            mobile: The payer's number: an `Msisdn`, or a str that `Msisdn.parse` takes.
+            long_poll: Have the answer held until the payment settles. If the hold is lost, so is
+                the outcome (`OutcomeUnknownError`): `wait` is the safer way.
+            timeout: Seconds; the session's if left out, and then with `hold` added for a held one.
+
+        Raises:
+            InvalidInputError: An argument is wrong; nothing was sent.
+            OutcomeUnknownError: The handset may be ringing: ask `status` or `wait`.
+            LittlePayError: The handset does not ring.
+        """
+        number = _mobile(mobile)
+        del mobile
+        if isinstance(number, InvalidInputError):
+            raise number
+        reference = _wire.key_of(intent, "intent")
+        call = _wire.process(
+            reference, _wire.payable_provider(provider), number, held=bool(long_poll)
+        )
+        payment = await self._call(call, _wire.read_payment, timeout)
+        return payment if payment.reference else attrs.evolve(payment, reference=reference)
+
+    async def status(self, key: Key, *, timeout: TimeoutOrUnset = UNSET) -> Payment:
+        """Return how a payment stands now, by one plain GET (API facts: Status).
+
+        Args:
+            key: The reference, for one attempt; or the merchant key, for all attempts.
+            timeout: Seconds; the session's if left out.
+
+        Raises:
+            NotFoundError: Little Pay knows no such payment, or not yet; it does not mean unpaid.
+            LittlePayError: It could not be told.
+        """
+        return await self._call(_wire.status(_wire.key_of(key)), _wire.read_payment, timeout)
+
+    async def long_poll(self, key: Key, *, hold: float | Literal[Unset.UNSET] = UNSET) -> Payment:
+        """Return how a payment stands once it changes, by one held GET (API facts: Long poll).
+
+        Still PENDING when the hold ran out. Where the hold ended without an answer (silence, a
+        proxy's 502 or 504, a stream that ended) a plain GET brings the truth.
+
+        Args:
+            key: The reference or merchant key.
+            hold: Seconds that it may stay silent; the session's if left out.
+
+        Raises:
+            LittlePayError: It could not be told.
+        """
+        name = _wire.key_of(key)
+        seconds = (
+            self._hold if hold is UNSET else _settings.seconds("hold", hold, InvalidInputError)
+        )
+        poll = _KeyPoll(self._session, self._timeout, name)
+
+        async def once() -> Payment | LittlePayError | None:
+            outcome = await poll.poll(seconds)
+            over = isinstance(outcome, LittlePayError) and ends_a_hold(outcome)
+            return None if over else outcome
+
+        payment = await self._session.retries.run(
+            once, moves_money=False, max_retries=self._max_retries
+        )
+        return await self.status(name) if payment is None else payment
+
+    async def wait(self, key: Key, *, timeout: float | None = SETTLEMENT_TIMEOUT) -> Payment:
+        """Return the final payment: COMPLETED or FAILED.
+
+        Lost connections, server errors and silence are outlived until the time is over.
+
+        Args:
+            key: The reference or merchant key.
+            timeout: Seconds; None for no limit.
+
+        Raises:
+            SettlementTimeoutError: It was not final in time; `.last` is what was seen last.
+            LittlePayError: Asking again can't help: 404, 401, TLS, no answers of Little Pay's.
+        """
+        async with self.watch([key], timeout=timeout) as watch:
+            settlement = await anext(watch)
+        if settlement.error is not None:
+            raise settlement.error
+        assert settlement.payment is not None  # noqa: S101 - so says Settlement
+        return settlement.payment
+
+    async def check(
+        self, keys: Iterable[Key], *, max_in_flight: int | None = None
+    ) -> dict[str, Payment | LittlePayError]:
+        """Return how many payments stand now, by one plain GET for each distinct key.
+
+        Args:
+            keys: References or merchant keys.
+            max_in_flight: How many to ask for at once, 100 by default.
+
+        Returns:
+            For each key, in the order given, its payment or its error.
+
+        Raises:
+            InvalidInputError: `keys` is no iterable of keys; nothing was sent.
+            LittlePayError: What makes every key hopeless: a credential that is refused or missing,
+                a session that is closed.
+        """
+        results = _distinct(keys)
+        if max_in_flight is not None:
+            _settings.whole("max_in_flight", max_in_flight, 1, InvalidInputError)
+        at_once = min(max_in_flight or _CHECKS_AT_ONCE, self._session.places.total)
+        to_ask = iter([key for key, found in results.items() if found is None])
+        hopeless: list[LittlePayError] = []
+
+        async def ask(tasks: anyio.abc.TaskGroup) -> None:
+            for key in to_ask:
+                try:
+                    results[key] = await self.status(key)
+                except HOPELESS as error:
+                    hopeless.append(error)
+                    tasks.cancel_scope.cancel()
+                except LittlePayError as error:
+                    # Kept for long, so without the frames that it passed.
+                    results[key] = error.with_traceback(None)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(min(at_once, len(results))):
+                tasks.start_soon(ask, tasks)
+        if hopeless:
+            raise hopeless[0]
+        return {key: found for key, found in results.items() if found is not None}
+
+    def watch(
+        self,
+        keys: Iterable[Key] | AsyncIterable[Key] | None = None,
+        *,
+        timeout: float | None = SETTLEMENT_TIMEOUT,
+        max_in_flight: int | None = None,
+    ) -> Watch:
+        """Watch many payments at once, each reported the moment it settles.
+
+        Use it as `async with pay.watch(keys) as watch: async for settlement in watch: ...`.
+
+        Args:
+            keys: References or merchant keys, any number of them. None for a watch that stays open
+                for `add` until its `close`.
+            timeout: Seconds for each key from when it was added; None for no limit.
+            max_in_flight: Polls at once; by default, and at the most, the connections less a few
+                that are kept for ordinary calls. More keys than that take turns.
+
+        Raises:
+            InvalidInputError: An argument is wrong.
+        """
+        if max_in_flight is not None:
+            _settings.whole("max_in_flight", max_in_flight, 1, InvalidInputError)
+        session = self._session
+        rota = Rota(
+            open_poll=partial(_KeyPoll, session, self._timeout),
+            places=session.places,
+            retries=session.retries,
+            max_retries=self._max_retries,
+            hold=self._hold,
+            limit=min(max_in_flight or session.places.total, session.places.total),
+        )
+        return Watch(keys, timeout=_settings.keys_timeout(timeout), rota=rota)
+
+    async def collect(
+        self,
+        *,
+        amount: int | Decimal | str,
+        key: str,
+        description: str,
+        callback_url: str,
+        provider: Provider | str,
+        mobile: Msisdn | str,
+        timeout: float | None = SETTLEMENT_TIMEOUT,
+        currency: str = "KES",
+        expires_in: timedelta | None = None,
+        return_url: str | None = None,
+        billing_address: BillingAddress | Mapping[str, str | None] | None = None,
+        custom_data: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Payment:
+        """Create, process and wait, under one deadline; return the final payment.
+
+        Nothing that may have reached Little Pay is sent again. After an unknown outcome it asks
+        for the status instead, and processes only what has an intent and no attempt.
+
+        Args:
+            amount: As in `create_intent`.
+            key: As in `create_intent`.
+            description: As in `create_intent`.
+            callback_url: As in `create_intent`.
+            provider: As in `process`.
+            mobile: As in `process`.
+            timeout: Seconds for all of it; None for no limit.
+            currency: As in `create_intent`.
+            expires_in: As in `create_intent`.
+            return_url: As in `create_intent`.
+            billing_address: As in `create_intent`.
+            custom_data: As in `create_intent`.
+            metadata: As in `create_intent`.
+
+        Raises:
+            InvalidInputError: An argument is wrong; nothing was sent.
+            SettlementTimeoutError: It was not final in time, and may still become so.
+            OutcomeUnknownError: It may have been charged, and its status could not be told.
+            LittlePayError: It was not charged. The `.key` of each error is the merchant key.
+        """
+        number = _mobile(mobile)
+        create = _wire.made(
+            _wire.create_intent,
+            amount=amount,
+            key=key,
+            description=description,
+            callback_url=callback_url,
+            currency=currency,
+            expires_in=expires_in,
+            return_url=return_url,
+            billing_address=billing_address,
+            custom_data=custom_data,
+            metadata=metadata,
+        )
+        del mobile, billing_address, custom_data, metadata
+        if isinstance(number, InvalidInputError):
+            raise number
+        if isinstance(create, InvalidInputError):
+            raise create
+        provider = _wire.payable_provider(provider)
+        limit = _settings.keys_timeout(timeout)
+        deadline = math.inf if limit is None else anyio.current_time() + limit
+        try:
+            intent_or_payment = await self._create_or_find(create, deadline)
+            if isinstance(intent_or_payment, Payment):
+                return await self._settled(intent_or_payment, create.key, deadline)
+            process = _wire.process(intent_or_payment, provider, number, held=False)
+            return await self._process_and_settle(process, deadline)
+        except LittlePayError as error:
+            error.key = create.key
+            raise
+
+    async def refund(
+        self,
+        key: Key,
+        amount: int | Decimal | str,
+        *,
+        reason: str | None = None,
+        callback_url: str | None = None,
+    ) -> Refund:
+        """Pay back (API facts: Refund). A PENDING refund is followed by a callback.
+
+        Args:
+            key: The reference or merchant key.
+            amount: Above zero.
+            reason: Why.
+            callback_url: Where Little Pay posts the outcome.
+
+        Raises:
+            InvalidInputError: An argument is wrong; nothing was sent.
+            OutcomeUnknownError: It may have been made. Little Pay documents no way to ask for a
+                refund: see the payment's status and the dashboard before another.
+            LittlePayError: It was not made.
+        """
+        call = _wire.refund(_wire.key_of(key), amount, reason=reason, callback_url=callback_url)
+        return await self._call(call, _wire.read_refund)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        auth: _wire.Auth | None = "api_key",
+        timeout: TimeoutOrUnset = UNSET,
+    ) -> Envelope:
+        """Call an endpoint that the library does not know.
+
+        Args:
+            method: The HTTP method. Anything but GET is treated as what moves money.
+            path: From the host's root, percent-encoded, with its query if any.
+            json: The body, if any.
+            auth: "api_key" for `X-API-KEY`, "basic" for HTTP Basic, None for no credential.
+            timeout: Seconds; the session's if left out.
+
+        Raises:
+            InvalidInputError: An argument is wrong; nothing was sent.
+            OutcomeUnknownError: No GET, and it may have taken effect.
+            LittlePayError: It had no effect, or is a GET.
+        """
+        call = _wire.made(_wire.other, method, path, json=json, auth=auth)
+        del json
+        return await self._call(call, lambda envelope: envelope, timeout)
+
+    async def _call(
+        self,
+        call: _wire.Call | InvalidInputError,
+        read: Callable[[Envelope], T],
+        timeout: TimeoutOrUnset = UNSET,
+        *,
+        latest: float = math.inf,
+    ) -> T:
+        """Send one call, again where it may be, until `latest` at the most."""
+        if isinstance(call, InvalidInputError):
+            raise call
+        if timeout is UNSET:
+            limit, extra = self._timeout, self._hold if call.held else 0.0
+        else:
+            limit, extra = _settings.timeout_of("timeout", timeout, InvalidInputError), 0.0
+        self._session.check_open()
+        phases, total = _phases(limit, hold=self._hold if call.held else None)
+        deadline = min(latest, anyio.current_time() + total + extra)
+        sender = Sender(self._session, call, read)
+        return await self._session.retries.run(
+            partial(sender.send, phases, deadline),
+            moves_money=call.moves_money,
+            max_retries=self._max_retries,
+            deadline=deadline,
+        )
+
+    async def _create_or_find(self, create: _wire.Call, deadline: float) -> str | Payment:
+        """Return the reference to process, or the payment if there is an attempt already."""
+        unknown: OutcomeUnknownError | None = None
+        try:
+            intent = await self._call(create, _wire.read_intent, latest=deadline)
+        except OutcomeUnknownError as error:
+            unknown = error
+        else:
+            if intent.reference is not None:
+                return intent.reference
+        assert create.key is not None  # noqa: S101 - create intent always has one
+        try:
+            found = await self._call(_wire.status(create.key), _wire.read_payment, latest=deadline)
+        except LittlePayError as error:
+            if unknown is None:
+                raise
+            raise unknown from error
+        if found.status.is_final or found.attempts:
+            return found
+        # Only an answer that says so shows that there is no attempt: the process shape says
+        # nothing of attempts at all.
+        if (
+            found.reference is not None
+            and found.status is PaymentStatus.PENDING
+            and found.raw.get("attempts") == []
+        ):
+            return found.reference
+        raise unknown or OutcomeUnknownError(
+            "collect: Little Pay gave the intent no reference, and its status does not show that "
+            "there is no attempt: look at it in the dashboard.",
+            operation="create_intent",
+        )
+
+    async def _process_and_settle(self, process: _wire.Call, deadline: float) -> Payment:
+        try:
+            payment = await self._call(process, _wire.read_payment, latest=deadline)
+        except OutcomeUnknownError as error:
+            unknown = error.with_traceback(None)
+        else:
+            return await self._settled(payment, process.key, deadline)
+        try:
+            return await self._settled(None, process.key, deadline)
+        except SettlementTimeoutError as error:
+            if error.__cause__ is None:
+                raise error from unknown
+            raise
+        except LittlePayError as error:
+            raise unknown from error
+
+    async def _settled(self, payment: Payment | None, key: str | None, deadline: float) -> Payment:
+        if payment is not None and payment.status.is_final:
+            return payment
+        assert key is not None  # noqa: S101 - process and create intent always have one
+        left = deadline - anyio.current_time()
+        return await self.wait(key, timeout=None if left == math.inf else max(left, 0.001))
+
+
+class _KeyPoll:
+    """How a watch looks at one key: a held GET, built once and sent as often as it takes."""
+
+    def __init__(self, session: Session, timeout: Timeout, key: str) -> None:
+        self._sender = Sender(session, _wire.status(key, held=True), _wire.read_payment)
+        self._timeout = timeout
+
+    @property
+    def requests(self) -> int:
+        return self._sender.requests
+
+    async def poll(self, hold: float) -> Payment | LittlePayError:
+        phases, total = _phases(self._timeout, hold=hold)
+        return await self._sender.send(phases, anyio.current_time() + total + hold)
+
+
+def _phases(timeout: Timeout, *, hold: float | None) -> tuple[dict[str, float | None], float]:
+    """Return how long each phase of a try may take, and all tries together."""
+    if isinstance(timeout, httpx.Timeout):
+        phases, total = timeout.as_dict(), math.inf
+    else:
+        phases = dict.fromkeys(("connect", "read", "write", "pool"), timeout)
+        total = math.inf if timeout is None else timeout
+    if hold is not None:
+        phases["read"] = hold
+    return phases, total
+
+
+def _mobile(mobile: object) -> Msisdn | InvalidInputError:
+    if isinstance(mobile, Msisdn):
+        return mobile
+    digits = _msisdn.read(mobile)
+    return digits if isinstance(digits, InvalidInputError) else Msisdn.unchecked(digits)
+
+
+def _distinct(keys: Iterable[Key]) -> dict[str, Payment | LittlePayError | None]:
+    """Return the distinct keys; a string that is none has its error already."""
+    if isinstance(keys, str | bytes | PaymentIntent | Payment) or not isinstance(keys, Iterable):
+        raise InvalidInputError("keys: give an iterable of keys, [key] for a single one")
+    found: dict[str, Payment | LittlePayError | None] = {}
+    for key in keys:
+        try:
+            found[_wire.key_of(key)] = None
+        except InvalidInputError as error:
+            if not isinstance(key, str):
+                raise
+            found[key] = error.with_traceback(None)
+    return found

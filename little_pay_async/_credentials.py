@@ -1,0 +1,158 @@
+"""Credentials: fixed, from the environment, or from a callable that is asked again after a 401."""
+
+import base64
+import inspect
+import os
+import re
+from collections.abc import Awaitable, Callable
+from typing import Self, TypeVar
+
+import anyio
+import attrs
+
+from little_pay_async._errors import ConfigurationError
+from little_pay_async._masking import MASK, Secret
+
+CredentialSource = str | Callable[[], str | Awaitable[str]]
+"""A credential, or what returns it when called: a vault, say."""
+
+# Little Pay's merchants rotate these two (API facts: Credentials).
+_RENEWABLE = {"api_key", "client_secret"}
+_PRINTABLE = re.compile(r"[\x21-\x7e]+")
+
+
+T = TypeVar("T")
+
+
+def hidden(value: str | T) -> Secret | T:
+    """Return a string as a secret, and anything else as it is."""
+    return Secret(value) if isinstance(value, str) else value
+
+
+class Credential:
+    """One credential of a session.
+
+    Args:
+        argument: The name of the argument that gives it.
+        given: What was given, if anything: the credential, or what returns it.
+
+    Raises:
+        ConfigurationError: It can't be one.
+    """
+
+    def __init__(
+        self, argument: str, given: Secret | Callable[[], str | Awaitable[str]] | None
+    ) -> None:
+        self._argument = argument
+        self._variable = f"LITTLE_PAY_{argument.upper()}"
+        self._lock = anyio.Lock()
+        self._ask: Callable[[], str | Awaitable[str]] | None = None
+        self._value: Secret | None = None
+        self._previous: Secret | None = None
+        if given is None and os.environ.get(self._variable):
+            given = Secret(os.environ[self._variable])
+        if isinstance(given, Secret):
+            self._value = self._checked(given) if given.reveal() else None
+        elif callable(given) and argument in _RENEWABLE:
+            self._ask = given
+        elif given is not None:
+            raise ConfigurationError(
+                f"{argument}: give a str" + (" or a callable" if argument in _RENEWABLE else "")
+            )
+
+    def __repr__(self) -> str:
+        return f"<Credential {self._argument} {MASK}>"
+
+    @property
+    def renewable(self) -> bool:
+        """Whether asking again may give another one."""
+        return self._ask is not None
+
+    @property
+    def known(self) -> list[Secret]:
+        """What must not be shown: the credential, and the one before it."""
+        return [secret for secret in (self._value, self._previous) if secret is not None]
+
+    async def get(self) -> Secret:
+        """Return the credential; a callable is called once, however many wait for it.
+
+        Raises:
+            ConfigurationError: There is none, or the callable failed.
+        """
+        if self._value is not None:
+            return self._value
+        if self._ask is None:
+            raise ConfigurationError(
+                f"{self._argument}: this operation needs it: pass {self._argument}=... to "
+                f"AsyncLittlePay or set {self._variable}"
+            )
+        async with self._lock:
+            if self._value is None:
+                self._value = self._checked(await self._asked(self._ask))
+            return self._value
+
+    def forget(self, refused: Secret) -> None:
+        """Ask for it again next time, unless that has happened since `refused` was given out."""
+        if self._ask is not None and self._value == refused:
+            self._previous, self._value = self._value, None
+
+    async def _asked(self, ask: Callable[[], str | Awaitable[str]]) -> Secret:
+        try:
+            answer = ask()
+            value = await answer if inspect.isawaitable(answer) else answer
+            del answer
+        except Exception as error:
+            raise ConfigurationError(
+                f"{self._argument}: the callable that should return it raised "
+                f"{type(error).__name__}"
+            ) from error
+        secret = Secret(value) if isinstance(value, str) else None
+        kind = type(value).__name__
+        del value
+        if secret is None:
+            raise ConfigurationError(
+                f"{self._argument}: the callable must return a str, not {kind}"
+            )
+        return secret
+
+    def _checked(self, secret: Secret) -> Secret:
+        # Anything else would break the header it goes into, or make a second one.
+        if not _PRINTABLE.fullmatch(secret.reveal()):
+            raise ConfigurationError(
+                f"{self._argument}: it is empty or has spaces, line ends or characters outside "
+                "ASCII; was it read from a file with its newline?"
+            )
+        return secret
+
+
+@attrs.frozen
+class Authorization:
+    """A credential as a request carries it, and where its renewable part came from."""
+
+    header: str
+    value: Secret
+    _source: Credential
+    _part: Secret
+
+    @classmethod
+    async def api_key(cls, api_key: Credential) -> Self:
+        """Return that of the secret key (API facts: Credentials)."""
+        key = await api_key.get()
+        return cls("X-API-KEY", key, api_key, key)
+
+    @classmethod
+    async def basic(cls, client_id: Credential, client_secret: Credential) -> Self:
+        """Return that of HTTP Basic (API facts: Credentials)."""
+        name, password = await client_id.get(), await client_secret.get()
+        return cls("Authorization", _basic(name, password), client_secret, password)
+
+    def renew(self) -> bool:
+        """Have it asked for again, because it was refused; False if that can't change it."""
+        if self._source.renewable:
+            self._source.forget(self._part)
+        return self._source.renewable
+
+
+def _basic(name: Secret, password: Secret) -> Secret:
+    pair = f"{name.reveal()}:{password.reveal()}".encode("ascii")
+    return Secret(f"Basic {base64.b64encode(pair).decode('ascii')}")

@@ -1,0 +1,254 @@
+"""What all `AsyncLittlePay` objects made by `with_options` share.
+
+Connections, credentials, the retry budget, the places for polls, and whether it is open: it belongs
+to the event loop and process of its first use.
+"""
+
+import os
+import ssl
+import warnings
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from urllib.parse import quote, urlsplit
+
+import anyio
+import anyio.lowlevel
+import attrs
+import httpx
+
+from little_pay_async import _settings, _wire
+from little_pay_async._credentials import Authorization, Credential
+from little_pay_async._errors import ConfigurationError, SessionClosedError
+from little_pay_async._masking import Secret
+from little_pay_async._retry import RetryPolicy
+from little_pay_async._transport import LeasingTransport, one_connection
+from little_pay_async._watch import Places
+
+_KEPT_FOR_CALLS = 8
+# What an httpx client has unless its maker said otherwise; nobody but its maker can know.
+_CONNECTIONS_OF_A_FOREIGN_CLIENT = 100
+
+
+@attrs.frozen
+class Credentials:
+    """The four that Little Pay gives a merchant (API facts: Credentials)."""
+
+    api_key: Credential
+    client_id: Credential
+    client_secret: Credential
+    token_id: Credential
+
+    def known(self) -> list[Secret]:
+        """Return what must not be shown."""
+        return [
+            secret
+            for credential in (self.api_key, self.client_id, self.client_secret, self.token_id)
+            for secret in credential.known
+        ]
+
+
+class Session:
+    """The shared part of `AsyncLittlePay`. Closing it closes everything.
+
+    Attributes:
+        http: What sends.
+        knows_what_was_sent: Is the transport the library's own, which tells how far a try came?
+        retries: Who may send again; its budget is shared by all calls.
+        places: Shared by the polls of all watches.
+        under_way: The cancel scope of each try that is under way.
+        closed: Can it not be used any more?
+    """
+
+    closed = False
+    _owns_http = False
+    _home: tuple[anyio.lowlevel.EventLoopToken, int] | None = None
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        base_url: str,
+        max_connections: int | None,
+        ssl_context: ssl.SSLContext | None,
+        proxy: Secret | None,
+        user_agent: str,
+        transport: httpx.AsyncBaseTransport | None,
+        http_client: httpx.AsyncClient | None,
+    ) -> None:
+        self._credentials = credentials
+        self._base_url = base_url
+        self._user_agent = user_agent
+        if max_connections is not None:
+            _settings.whole("max_connections", max_connections, 1)
+        _check_connections(transport, http_client, ssl_context, proxy)
+        self.knows_what_was_sent = transport is None and http_client is None
+        self.retries = RetryPolicy()
+        self.under_way: set[anyio.CancelScope] = set()
+        if http_client is not None:
+            self.http = http_client
+            connections = max_connections or _CONNECTIONS_OF_A_FOREIGN_CLIENT
+        else:
+            connections = max_connections or _settings.connections_by_open_files()
+            self.http = httpx.AsyncClient(
+                transport=transport or self._leasing(connections, ssl_context, proxy),
+                timeout=None,  # noqa: S113 - each request brings its own
+                # Each operation carries only its documented credential: no cookies.
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            )
+            self._owns_http = True
+        self.places = Places(connections - min(_KEPT_FOR_CALLS, connections // 4))
+
+    def _leasing(
+        self, connections: int, ssl_context: ssl.SSLContext | None, proxy: Secret | None
+    ) -> httpx.AsyncBaseTransport:
+        context = ssl_context or httpx.create_ssl_context()
+        through = _settings.read_proxy(self._base_url, proxy)
+
+        def open_transport() -> httpx.AsyncHTTPTransport:
+            return one_connection(ssl_context=context, proxy=through)
+
+        try:
+            open_transport()  # connects to nothing, but tells what is missing
+        except ImportError:
+            missing = True
+        else:
+            missing = False
+        if missing:
+            raise ConfigurationError("proxy: a SOCKS proxy needs httpx's extra: httpx[socks]")
+        return LeasingTransport(max_connections=connections, open_transport=open_transport)
+
+    def __repr__(self) -> str:
+        return f"<Session {self._base_url} {'closed' if self.closed else 'open'}>"
+
+    def __del__(self) -> None:
+        if self._owns_http and not self.closed and self._home and self._home[1] == os.getpid():
+            warnings.warn(
+                "an AsyncLittlePay was dropped without being closed: use `async with`, or "
+                "`await pay.aclose()`",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
+
+    @property
+    def base_url(self) -> str:
+        """Where Little Pay is."""
+        return self._base_url
+
+    def check_open(self) -> None:
+        """Bind the session to this event loop and process at its first use; insist on them later.
+
+        Raises:
+            SessionClosedError: It is closed, or bound elsewhere.
+        """
+        if self.closed:
+            raise SessionClosedError("the session is closed: make a new AsyncLittlePay")
+        here = (anyio.lowlevel.current_token(), os.getpid())
+        if self._home is None:
+            self._home = here
+        elif self._home != here:
+            where = "another process" if self._home[1] != here[1] else "another event loop"
+            raise SessionClosedError(
+                f"the session belongs to {where}, and its connections can't be used here: make a "
+                "new AsyncLittlePay here"
+            )
+
+    async def aclose(self) -> None:
+        """Close everything; what is under way ends with `SessionClosedError`. Idempotent.
+
+        Raises:
+            SessionClosedError: It belongs to another event loop or process: nothing could be
+                closed, but it can't be used any more.
+        """
+        if self.closed:
+            return
+        try:
+            self.check_open()
+        finally:
+            self.closed = True
+        for scope in tuple(self.under_way):
+            scope.cancel()
+        if self._owns_http:
+            with anyio.CancelScope(shield=True):
+                await self.http.aclose()
+
+    def secrets(self) -> list[Secret]:
+        """Return what must not be shown, should an answer echo it."""
+        return self._credentials.known()
+
+    async def authorization(self, call: _wire.Call) -> Authorization | None:
+        """Return the credential that is documented for the call, if any.
+
+        Raises:
+            ConfigurationError: It is missing.
+        """
+        match call.auth:
+            case "api_key":
+                return await Authorization.api_key(self._credentials.api_key)
+            case "basic":
+                return await Authorization.basic(
+                    self._credentials.client_id, self._credentials.client_secret
+                )
+            case None:
+                return None
+
+    async def token_id_for(self, call: _wire.Call) -> Secret | None:
+        """Return the token id if the call's path needs it.
+
+        Raises:
+            ConfigurationError: It is missing.
+        """
+        return await self._credentials.token_id.get() if _wire.TOKEN_ID in call.path else None
+
+    def build(
+        self, call: _wire.Call, authorization: Authorization | None, token_id: Secret | None
+    ) -> httpx.Request:
+        """Return the request of a call, ready to be sent as often as needed."""
+        headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": self._user_agent,
+        }
+        if call.body is not None:
+            headers["Content-Type"] = "application/json"
+        if authorization is not None:
+            headers[authorization.header] = authorization.value.reveal()
+        extensions: dict[str, object] = {}
+        if call.moves_money:
+            # An idle connection may be dead, and a POST that was lost on it can't be sent again.
+            extensions["fresh_connection"] = True
+        if token_id is not None:
+            # The token id is a credential, and log lines, spans and hooks show URLs: they get a
+            # placeholder, the wire gets the real path.
+            path = call.path.replace(_wire.TOKEN_ID, quote(token_id.reveal(), safe=""))
+            extensions["target"] = f"{urlsplit(self._base_url).path}{path}".encode("ascii")
+        return self.http.build_request(
+            call.method,
+            self._base_url + call.path.replace(_wire.TOKEN_ID, "-"),
+            headers=headers,
+            content=call.body,
+            extensions=extensions,
+        )
+
+
+def _check_connections(
+    transport: object, http_client: object, ssl_context: object, proxy: object
+) -> None:
+    for argument, value, kind in (
+        ("transport", transport, httpx.AsyncBaseTransport),
+        ("http_client", http_client, httpx.AsyncClient),
+        ("ssl_context", ssl_context, ssl.SSLContext),
+    ):
+        if value is not None and not isinstance(value, kind):
+            raise ConfigurationError(
+                f"{argument}: give an {kind.__module__.partition('.')[0]}.{kind.__name__}, not a "
+                f"{type(value).__module__}.{type(value).__name__}"
+            )
+    if transport is not None and http_client is not None:
+        raise ConfigurationError("transport, http_client: give one of them, not both")
+    if transport is not None or http_client is not None:
+        for argument, value in (("ssl_context", ssl_context), ("proxy", proxy)):
+            if value is not None:
+                raise ConfigurationError(
+                    f"{argument}: it has no effect with a transport or http_client of your own: "
+                    "give it to that one"
+                )

@@ -1,0 +1,309 @@
+"""Which key is looked at, and when.
+
+Rules of this file:
+
+- A key is in one state at a time: ready (in the queue), being polled, paused (its time is on the
+  heap), or settled. Every step costs the same however many keys there are, but for the heap's log.
+- As many keys are polled at once as there are places; the others wait in the queue, first come,
+  first served. With more keys than places the holds get shorter, so that the queue moves.
+- A poll that was held is followed by the next at once. A server that does not hold is asked more
+  and more rarely; one that fails too, and a lost connection is not made again by all in one moment.
+- No task of a rota raises: what can't go on is told to the watch, which raises it to its user.
+"""
+
+import heapq
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import anyio
+import anyio.abc
+import attrs
+
+from little_pay_async._errors import (
+    APIConnectionError,
+    APITimeoutError,
+    LittlePayError,
+    SettlementTimeoutError,
+)
+from little_pay_async._models import Payment
+from little_pay_async._retry import HOPELESS, RetryPolicy, ends_a_hold
+from little_pay_async._watch.places import Places
+
+SHORTEST_HOLD = 1.0
+FIRST_PACE = 1.0
+SLOWEST_PACE = 30.0
+_PACE_GROWTH = 1.5
+_PACE_JITTER = 1.25
+# After a loss of many connections at once, so many a second are made again.
+_RECONNECTS_PER_SECOND = 500.0
+
+
+class Poll(Protocol):
+    """How one key is looked at."""
+
+    @property
+    def requests(self) -> int:
+        """How many requests that has taken so far."""
+
+    async def poll(self, hold: float) -> Payment | LittlePayError:
+        """Ask once, by a request that the server may hold for that many seconds."""
+
+
+@attrs.define(eq=False)
+class Entry:
+    """A key that is being watched."""
+
+    key: str
+    added: float
+    deadline: float
+    payment: Payment | None = None
+    error: LittlePayError | None = None
+    poll: Poll | None = None
+    scope: anyio.CancelScope | None = None
+    paused_until: float | None = None
+    pace: float = FIRST_PACE
+    failures: int = 0
+    settled: bool = False
+
+    @property
+    def requests(self) -> int:
+        """Requests spent on it."""
+        return self.poll.requests if self.poll is not None else 0
+
+
+@attrs.define(eq=False)
+class Rota:
+    """Polls entries until they are settled.
+
+    Attributes:
+        open_poll: Makes the poll of a key.
+        places: How many polls may be under way, shared with the session's other watches.
+        retries: Whether and when to ask again after an error.
+        max_retries: How often to ask again after an answer that makes no sense.
+        hold: Seconds that a poll may be held.
+        limit: How many polls of this rota may be under way.
+        keys: Entries not settled.
+        in_flight: Polls under way.
+        retried: How many polls followed an error.
+    """
+
+    open_poll: Callable[[str], Poll]
+    places: Places
+    retries: RetryPolicy
+    max_retries: int
+    hold: float
+    limit: int
+    keys: int = 0
+    in_flight: int = 0
+    retried: int = 0
+    queued: bool = False
+    _ready: deque[Entry] = attrs.field(factory=deque)
+    _clock: list[tuple[float, int, Entry]] = attrs.field(factory=list)
+    _ticks: "itertools.count[int]" = attrs.field(factory=itertools.count)
+    _stale: int = 0
+    _alarm: anyio.Event | None = None
+    _tasks: anyio.abc.TaskGroup | None = None
+    _learn: Callable[[Entry], None] = attrs.field(init=False)
+    _settle: Callable[[Entry, LittlePayError | None], None] = attrs.field(init=False)
+    _fail: Callable[[Exception], None] = attrs.field(init=False)
+
+    def start(
+        self,
+        tasks: anyio.abc.TaskGroup,
+        *,
+        learn: Callable[[Entry], None],
+        settle: Callable[[Entry, LittlePayError | None], None],
+        fail: Callable[[Exception], None],
+    ) -> None:
+        """Begin: from now on, what is ready is polled.
+
+        Args:
+            tasks: Where polls run.
+            learn: Told of each entry of which a poll brought something.
+            settle: Told of each entry that has come to its end, with the error if it is one.
+            fail: Told of what ends everything.
+        """
+        self._tasks, self._learn, self._settle, self._fail = tasks, learn, settle, fail
+        self.places.keys += self.keys
+        tasks.start_soon(self._keep_time)
+        self._fill()
+
+    def stop(self) -> None:
+        """Begin no poll any more."""
+        if self._tasks is not None:
+            self._tasks = None
+            self.places.keys -= self.keys
+
+    def add(self, entry: Entry) -> None:
+        """Take in an entry and look at it as soon as there is a place."""
+        self._count(1)
+        if entry.deadline < math.inf:
+            self._set_alarm(entry.deadline, entry)
+        self._ready.append(entry)
+        self._fill()
+
+    def remove(self, entry: Entry) -> None:
+        """Take out an entry that is settled; the poll parked for it is let go."""
+        entry.settled = True
+        self._count(-1)
+        if entry.scope is not None:
+            entry.scope.cancel()
+        if entry.deadline < math.inf or entry.paused_until is not None:
+            self._stale += 1
+            if self._stale > 64 and self._stale > len(self._clock) // 2:
+                self._clock = [item for item in self._clock if not item[2].settled]
+                heapq.heapify(self._clock)
+                self._stale = 0
+
+    def _count(self, more: int) -> None:
+        self.keys += more
+        if self._tasks is not None:
+            self.places.keys += more
+
+    def use_place(self) -> bool:
+        """Start a poll on a place that has become free; False if none is wanted any more."""
+        if self._tasks is None or not self._wants_place():
+            return False
+        self._start_worker(self._tasks)
+        if self._wants_place():
+            self.places.queue(self)
+        return True
+
+    def _wants_place(self) -> bool:
+        return bool(self._ready) and self.in_flight < self.limit
+
+    def _fill(self) -> None:
+        while self._tasks is not None and self._wants_place() and self.places.take(self):
+            self._start_worker(self._tasks)
+
+    def _start_worker(self, tasks: anyio.abc.TaskGroup) -> None:
+        # The entry is taken here, not in the task: the task begins later, and until then the
+        # queue must not look longer than it is.
+        self.in_flight += 1
+        tasks.start_soon(self._work, self._ready.popleft())
+
+    async def _work(self, entry: Entry) -> None:
+        """Poll one ready entry after the other on one place."""
+        try:
+            await self._look_at(entry)
+            while self._ready and not self.places.wanted_by_others(self):
+                await self._look_at(self._ready.popleft())
+        finally:
+            self.in_flight -= 1
+            self.places.give_back()
+            self._fill()
+
+    async def _look_at(self, entry: Entry) -> None:
+        if entry.settled or self._tasks is None:
+            return
+        hold = self._hold()
+        begun = anyio.current_time()
+        outcome: Payment | LittlePayError | None = None
+        try:
+            with anyio.CancelScope() as entry.scope:
+                if entry.poll is None:
+                    entry.poll = self.open_poll(entry.key)
+                outcome = await entry.poll.poll(hold)
+        except LittlePayError as error:
+            outcome = error
+        except Exception as error:  # noqa: BLE001 - a hook of the caller's: the caller's to see
+            self._fail(error)
+        finally:
+            entry.scope = None
+        if entry.settled or self._tasks is None or outcome is None:
+            return
+        pause = self._take_in(entry, outcome, hold, anyio.current_time() - begun)
+        if pause is None:
+            return
+        if pause > 0:
+            entry.paused_until = anyio.current_time() + pause
+            self._set_alarm(entry.paused_until, entry)
+        else:
+            self._ready.append(entry)
+
+    def _hold(self) -> float:
+        """Return the seconds to hold: fewer, the more keys share a place."""
+        crowd = max(self.keys / self.limit, self.places.keys / self.places.total)
+        if crowd <= 1:
+            return self.hold
+        return max(min(SHORTEST_HOLD, self.hold), self.hold / crowd)
+
+    def _take_in(
+        self, entry: Entry, outcome: Payment | LittlePayError, hold: float, took: float
+    ) -> float | None:
+        """Note what a poll brought; return the pause before the next, or None if there is none."""
+        if isinstance(outcome, Payment):
+            self.retries.budget.give_back()
+            entry.payment = outcome
+            entry.failures = 0
+            self._learn(entry)
+            if outcome.status.is_final:
+                self._settle(entry, None)
+                return None
+            return self._pace(entry, hold, took)
+        entry.error = outcome
+        if isinstance(outcome, HOPELESS):
+            self._fail(outcome)
+            return None
+        if ends_a_hold(outcome):
+            pause = self._pace(entry, hold, took)
+            if isinstance(outcome, APIConnectionError) and not isinstance(outcome, APITimeoutError):
+                pause += self.retries.uniform(0.0, max(0.5, self.keys / _RECONNECTS_PER_SECOND))
+            return pause
+        entry.failures += 1
+        pause_or_none = self.retries.pause_in_watch(
+            outcome, entry.failures, max_retries=self.max_retries
+        )
+        if pause_or_none is None:
+            self._settle(entry, outcome)
+            return None
+        self.retried += 1
+        return pause_or_none
+
+    def _pace(self, entry: Entry, hold: float, took: float) -> float:
+        """Return the pause after a poll that left the payment as it is."""
+        if took >= min(entry.pace, hold):
+            entry.pace = FIRST_PACE
+            return 0.0
+        apart = self.retries.uniform(entry.pace, entry.pace * _PACE_JITTER)
+        entry.pace = min(SLOWEST_PACE, entry.pace * _PACE_GROWTH)
+        return apart - took
+
+    def _set_alarm(self, when: float, entry: Entry) -> None:
+        item = (when, next(self._ticks), entry)
+        heapq.heappush(self._clock, item)
+        if self._clock[0] is item and self._alarm is not None:
+            self._alarm.set()
+
+    async def _keep_time(self) -> None:
+        """End pauses and deadlines when their time has come."""
+        while True:
+            self._alarm = anyio.Event()
+            next_time = self._clock[0][0] if self._clock else math.inf
+            with anyio.CancelScope(deadline=next_time):
+                await self._alarm.wait()
+            now = anyio.current_time()
+            while self._clock and self._clock[0][0] <= now:
+                _, _, entry = heapq.heappop(self._clock)
+                self._on_time(entry, now)
+            self._fill()
+
+    def _on_time(self, entry: Entry, now: float) -> None:
+        if entry.settled:
+            self._stale = max(0, self._stale - 1)
+        elif now >= entry.deadline:
+            error = SettlementTimeoutError(
+                f"{entry.key}: neither COMPLETED nor FAILED within "
+                f"{entry.deadline - entry.added:g} s; it may still become either: "
+                "ask for its status, or watch it again",
+                key=entry.key,
+                last=entry.payment,
+            )
+            error.__cause__ = entry.error
+            self._settle(entry, error)
+        elif entry.paused_until is not None and now >= entry.paused_until:
+            entry.paused_until = None
+            self._ready.append(entry)
