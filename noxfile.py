@@ -78,7 +78,8 @@ def coverage(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Run the code blocks of README.md and docs/."""
     session.install(EXTRAS, *group("docs"))
-    session.run("python", "-m", "pytest", "README.md", "docs", env=INSTALLED_ONLY)
+    documents = ["README.md", *sorted(str(document) for document in Path("docs").glob("*.md"))]
+    session.run("python", "-m", "pytest", *documents, env=INSTALLED_ONLY)
 
 
 @nox.session
