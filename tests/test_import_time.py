@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 LIMIT = 1.4  # times the cost of importing httpx and cattrs, which the package cannot do without
-RUNS = 9
+RUNS = 7
 NOT_NEEDED_YET = {
     *("aiohttp", "click", "cryptography", "fastapi", "phonenumbers", "rich", "starlette"),
     *("taskiq", "trio", "uvicorn", "uvloop"),
