@@ -9,6 +9,7 @@ nox.needs_version = ">=2025.5.1"
 nox.options.sessions = ["lint", "types", "tests", "coverage", "docs"]
 nox.options.error_on_missing_interpreters = False  # what the machine has is tested, in CI too
 nox.options.reuse_existing_virtualenvs = True
+nox.options.default_venv_backend = "virtualenv"  # the same installer everywhere
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
