@@ -1,3 +1,77 @@
 """Asyncio-native client for Little Pay: mobile-money payments by M-PESA, Airtel and MTN."""
 
-__version__ = "0.1.0"
+from little_pay_async._client import AsyncLittlePay
+from little_pay_async._errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    CallbackError,
+    ConfigurationError,
+    ConflictError,
+    InvalidInputError,
+    InvalidSignatureError,
+    LittlePayError,
+    NotFoundError,
+    OutcomeUnknownError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+    SessionClosedError,
+    SettlementTimeoutError,
+    StaleCallbackError,
+    UnexpectedResponseError,
+)
+from little_pay_async._models import (
+    Attempt,
+    BillingAddress,
+    Envelope,
+    Payment,
+    PaymentIntent,
+    PaymentStatus,
+    Provider,
+    Refund,
+    Settlement,
+    WatchStatistics,
+)
+from little_pay_async._msisdn import Msisdn
+from little_pay_async._version import __version__
+from little_pay_async._watch import Watch
+
+__all__ = [
+    "APIConnectionError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AsyncLittlePay",
+    "Attempt",
+    "AuthenticationError",
+    "BadRequestError",
+    "BillingAddress",
+    "CallbackError",
+    "ConfigurationError",
+    "ConflictError",
+    "Envelope",
+    "InvalidInputError",
+    "InvalidSignatureError",
+    "LittlePayError",
+    "Msisdn",
+    "NotFoundError",
+    "OutcomeUnknownError",
+    "Payment",
+    "PaymentIntent",
+    "PaymentStatus",
+    "PermissionDeniedError",
+    "Provider",
+    "RateLimitError",
+    "Refund",
+    "ServerError",
+    "SessionClosedError",
+    "Settlement",
+    "SettlementTimeoutError",
+    "StaleCallbackError",
+    "UnexpectedResponseError",
+    "Watch",
+    "WatchStatistics",
+    "__version__",
+]
