@@ -176,8 +176,10 @@ class RetryPolicy:
             if not isinstance(outcome, LittlePayError):
                 self.budget.give_back()
                 return outcome
-            pause = self._pause_before_next(outcome, tries, max_retries, moves_money=moves_money)
-            if pause is None or anyio.current_time() + pause >= deadline:
+            if tries > max_retries or not may_send_again(outcome, moves_money=moves_money):
+                raise outcome
+            pause = self._pause_within(deadline, outcome, tries)
+            if pause is None:
                 raise outcome
             logger.info(
                 "sending again in %.2f s after %s",
@@ -188,11 +190,11 @@ class RetryPolicy:
             await self.sleep(pause)
             tries += 1
 
-    def _pause_before_next(
-        self, error: LittlePayError, tries: int, max_retries: int, *, moves_money: bool
-    ) -> float | None:
-        if tries > max_retries or not may_send_again(error, moves_money=moves_money):
+    def _pause_within(self, deadline: float, error: LittlePayError, tries: int) -> float | None:
+        """Pay for a retry and return the pause before it; None if it can't be made in time."""
+        if (retry_after(error) or 0.0) > LONGEST_RETRY_AFTER:
             return None
-        if (retry_after(error) or 0.0) > LONGEST_RETRY_AFTER or not self.budget.take():
+        pause = self.pause(tries, error)
+        if anyio.current_time() + pause >= deadline or not self.budget.take():
             return None
-        return self.pause(tries, error)
+        return pause
