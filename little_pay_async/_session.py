@@ -100,7 +100,7 @@ class Session:
     def _leasing(
         self, connections: int, ssl_context: ssl.SSLContext | None, proxy: Secret | None
     ) -> httpx.AsyncBaseTransport:
-        context = ssl_context or httpx.create_ssl_context()
+        context = ssl_context or _default_ssl_context()
         through = _settings.read_proxy(self._base_url, proxy)
 
         def open_transport() -> httpx.AsyncHTTPTransport:
@@ -142,6 +142,8 @@ class Session:
         """
         if self.closed:
             raise SessionClosedError("the session is closed: make a new AsyncLittlePay")
+        if self.http.is_closed:
+            raise SessionClosedError("the http_client is closed: make a new one, and a new session")
         here = (anyio.lowlevel.current_token(), os.getpid())
         if self._home is None:
             self._home = here
@@ -228,6 +230,16 @@ class Session:
             content=call.body,
             extensions=extensions,
         )
+
+
+def _default_ssl_context() -> ssl.SSLContext:
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        problem = error.strerror or type(error).__name__
+    raise ConfigurationError(
+        f"SSL_CERT_FILE, SSL_CERT_DIR: the certificates there can't be read: {problem}"
+    )
 
 
 def _check_connections(
