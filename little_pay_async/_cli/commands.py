@@ -1,0 +1,111 @@
+"""What can be typed: the commands and their arguments."""
+
+import sys
+from collections.abc import AsyncIterable, Iterable
+from typing import Any
+
+import anyio
+import click
+from rich.console import Console
+
+from little_pay_async import _wire
+from little_pay_async._cli import open_files
+from little_pay_async._cli.key_list import read_keys
+from little_pay_async._cli.report import JsonLines, Lines, Report
+from little_pay_async._cli.watching import check_keys, watch_keys
+from little_pay_async._errors import InvalidInputError
+from little_pay_async._settings import SETTLEMENT_TIMEOUT
+from little_pay_async._version import __version__
+
+_EPILOG = """\
+Credentials come from the environment alone: LITTLE_PAY_API_KEY, and LITTLE_PAY_BASE_URL for
+another Little Pay than the real one.
+
+\b
+Exit codes:
+  0    all were COMPLETED
+  1    one FAILED
+  2    usage, or a credential is missing
+  3    one was not settled, is unknown, or could not be reached
+  130  Ctrl-C; what is still pending was printed
+"""
+
+
+def _checked(_context: click.Context, _parameter: click.Parameter, keys: Any) -> tuple[str, ...]:
+    for key in keys:
+        try:
+            _wire.key_of(key)
+        except InvalidInputError as error:
+            raise click.BadParameter(str(error)) from None
+    return tuple(keys)
+
+
+_as_json = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object a line, as when piped."
+)
+
+
+def _for_programs(*, as_json: bool) -> bool:
+    return as_json or not sys.stdout.isatty()
+
+
+def _report(*, as_json: bool, live: bool = False) -> Report:
+    if _for_programs(as_json=as_json):
+        return JsonLines()
+    return Lines(Console(highlight=False), live=live)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
+@click.version_option(__version__, prog_name="little-pay")
+def little_pay() -> None:
+    """Mobile-money payments by Little Pay: M-PESA, Airtel and MTN."""
+
+
+@little_pay.command(epilog=_EPILOG)
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True, callback=_checked)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="For each key, its tries included.  [default: 30]",
+)
+@_as_json
+def status(keys: tuple[str, ...], timeout: float | None, *, as_json: bool) -> int:
+    """Show how payments stand now, by merchant key or reference."""
+    return anyio.run(lambda: check_keys(keys, timeout=timeout, report=_report(as_json=as_json)))
+
+
+@little_pay.command(epilog=_EPILOG)
+@click.argument("keys", metavar="KEY...", nargs=-1, callback=_checked)
+@click.option(
+    "--from",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True),
+    metavar="FILE",
+    help="Read keys from there, one a line, as they come; - is standard input.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    default=SETTLEMENT_TIMEOUT,
+    show_default=True,
+    help="For each key, from when it came.",
+)
+@_as_json
+def watch(keys: tuple[str, ...], file: str | None, timeout: float, *, as_json: bool) -> int:
+    """Watch payments until each is COMPLETED or FAILED, thousands at once."""
+    if bool(keys) == (file is not None):
+        raise click.UsageError("Give keys, or --from FILE, and not both.")
+    open_files.raise_limit()
+    report = _report(as_json=as_json, live=True)
+    if file is None:
+        return _watch(keys, timeout, report)
+    if file == "-":
+        return _watch(read_keys(0), timeout, report)
+    with open(file, "rb", buffering=0) as keys_file:  # noqa: PTH123 - a name as it was typed
+        return _watch(read_keys(keys_file.fileno()), timeout, report)
+
+
+def _watch(keys: Iterable[str] | AsyncIterable[str], timeout: float, report: Report) -> int:
+    return anyio.run(lambda: watch_keys(keys, timeout=timeout, report=report))
