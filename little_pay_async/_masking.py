@@ -9,10 +9,14 @@ from typing import NoReturn, final
 
 MASK = "***"
 
-# Nine to fifteen digits (E.164 allows fifteen), grouped or not. It also hits other long numbers,
-# which costs an excerpt a little and a payer nothing.
-_PHONE_NUMBER = re.compile(r"(?<!\d)\+?\d(?:[ ().-]?\d){8,14}(?!\d)")
-_ACCESS_TOKEN = re.compile(r'(access_?token["\']?\s*[:=]\s*["\']?)[^"\'\s,}&]+', re.IGNORECASE)
+# Nine digits or more, grouped or not. It also hits other long numbers, which costs an excerpt a
+# little and a payer nothing.
+_PHONE_NUMBER = re.compile(r"\+?\d(?:[ ().-]{0,3}\d){8,}")
+# Its quotes may be escaped, once or more: JSON in JSON, JSON in HTML.
+_QUOTES = r"(?:[\\\"']|&(?:quot|#\d+);)*"
+_ACCESS_TOKEN = re.compile(
+    rf"(access[_-]?token{_QUOTES}\s*[:=]\s*{_QUOTES})[^\\\"'\s,}}&]+", re.IGNORECASE
+)
 
 
 @final
@@ -61,8 +65,18 @@ def mask_email(address: str) -> str:
 def redact(text: str, secrets: Iterable[Secret] = ()) -> str:
     """Return `text` without the given secrets, phone numbers and access tokens."""
     # The longest first: a secret that contains another one must not leave its rest behind.
-    for value in sorted({secret.reveal() for secret in secrets}, key=len, reverse=True):
-        if value:
-            text = text.replace(value, MASK)
+    values = sorted({secret.reveal() for secret in secrets} - {""}, key=len, reverse=True)
+    if values:
+        text = re.sub("|".join(map(_as_written, values)), MASK, text, flags=re.IGNORECASE)
     text = _ACCESS_TOKEN.sub(rf"\g<1>{MASK}", text)
     return _PHONE_NUMBER.sub(MASK, text)
+
+
+def _as_written(secret: str) -> str:
+    """Return a pattern of a secret as a server may echo it: plain, in JSON, HTML or a URL."""
+    return "".join(
+        char
+        if char.isascii() and char.isalnum()
+        else rf"(?:\\{{0,8}}{re.escape(char)}|(?:\\{{1,8}}u00|%){ord(char):02x}|&#?\w{{1,8}};)"
+        for char in secret
+    )
