@@ -9,7 +9,7 @@ from little_pay_async._errors import InvalidInputError
 from little_pay_async._masking import mask_digits
 from little_pay_async._models import Provider
 
-_WRITTEN = re.compile(r"\+?[0-9](?:[ ().-]*[0-9])+")
+_WRITTEN = re.compile(r"\+?\(?[0-9](?:[ ().-]*[0-9])+")
 _DIGITS = re.compile(r"[0-9]{7,15}")
 
 # Carrier names in phonenumbers' data -> who moves their subscribers' money.
@@ -22,7 +22,7 @@ _CARRIERS = {
 }
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, init=False)
 class Msisdn:
     """A mobile number with its country code. `str()` is the wire form, `repr()` is masked.
 
@@ -30,6 +30,13 @@ class Msisdn:
     """
 
     _digits: str
+
+    def __init__(self, digits: str) -> None:
+        problem = _not_wire_form(digits)
+        if problem is not None:
+            del digits
+            raise problem
+        object.__setattr__(self, "_digits", digits)
 
     @classmethod
     def parse(cls, text: str, region: str | None = None) -> Self:
@@ -57,13 +64,11 @@ class Msisdn:
         Raises:
             InvalidInputError: It is not made of 7 to 15 digits.
         """
-        if isinstance(digits, str) and _DIGITS.fullmatch(digits):
-            return cls(digits)
-        del digits
-        raise InvalidInputError(
-            "digits: not a phone number in wire form: give 7 to 15 digits with the country code "
-            "and nothing else"
-        )
+        problem = _not_wire_form(digits)
+        if problem is not None:
+            del digits
+            raise problem
+        return cls(digits)
 
     @property
     def likely_provider(self) -> Provider | None:
@@ -89,6 +94,15 @@ class Msisdn:
         return f"<Msisdn {mask_digits(self._digits)}>"
 
 
+def _not_wire_form(digits: object) -> InvalidInputError | None:
+    if isinstance(digits, str) and _DIGITS.fullmatch(digits):
+        return None
+    return InvalidInputError(
+        "digits: not a phone number in wire form: give 7 to 15 digits with the country code and "
+        "nothing else"
+    )
+
+
 def read(text: object, region: str | None = None) -> str | InvalidInputError:
     """Return the digits of the number in `text`, or the error to raise, which does not show it."""
     if not isinstance(text, str):
@@ -105,7 +119,9 @@ def read(text: object, region: str | None = None) -> str | InvalidInputError:
     # Loaded here because the tables take longer to load than all the rest of the library.
     import phonenumbers  # noqa: PLC0415
 
-    if region is not None and region not in phonenumbers.SUPPORTED_REGIONS:
+    if region is not None and (
+        not isinstance(region, str) or region not in phonenumbers.SUPPORTED_REGIONS
+    ):
         return InvalidInputError("region: not an ISO 3166 country code such as 'KE'")
     if region is None and written.startswith("0"):
         return InvalidInputError(
