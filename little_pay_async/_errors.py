@@ -126,7 +126,7 @@ class APIStatusError(LittlePayError):
         self.message = message
         self.body = body
         self.retry_after = retry_after
-        self.headers = dict(headers)
+        self.headers: dict[str, str] = dict(headers)
         self.tries = tries
 
 
@@ -184,7 +184,7 @@ class UnexpectedResponseError(LittlePayError):
         self.status_code = status_code
         self.body = body
         self.refused = refused
-        self.headers = dict(headers)
+        self.headers: dict[str, str] = dict(headers)
         self.tries = tries
 
 

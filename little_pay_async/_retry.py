@@ -17,7 +17,6 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import anyio
-import attrs
 
 from little_pay_async._errors import (
     APIConnectionError,
@@ -80,7 +79,6 @@ def retry_after(error: LittlePayError) -> float | None:
     return error.retry_after if isinstance(error, APIStatusError) else None
 
 
-@attrs.define
 class RetryBudget:
     """A token bucket shared by a session: a retry costs, a success gives back.
 
@@ -88,13 +86,11 @@ class RetryBudget:
     retries die out instead of multiplying the load.
     """
 
-    capacity: float = 500.0
-    cost: float = 5.0
-    refund: float = 1.0
-    tokens: float = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.tokens = self.capacity
+    def __init__(self, *, capacity: float = 500.0, cost: float = 5.0, refund: float = 1.0) -> None:
+        self.capacity = capacity
+        self.cost = cost
+        self.refund = refund
+        self.tokens = capacity
 
     def take(self) -> bool:
         """Pay for one retry; False if there is not enough left."""
@@ -108,19 +104,25 @@ class RetryBudget:
         self.tokens = min(self.capacity, self.tokens + self.refund)
 
 
-@attrs.define
 class RetryPolicy:
     """Sends again what may be sent again.
 
-    Attributes:
+    Args:
         budget: Shared by all calls of a session.
         uniform: Where jitter comes from; `random.uniform` but in tests.
         sleep: How to pause; `anyio.sleep` but in tests.
     """
 
-    budget: RetryBudget = attrs.field(factory=RetryBudget)
-    uniform: Callable[[float, float], float] = random.uniform
-    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    def __init__(
+        self,
+        *,
+        budget: RetryBudget | None = None,
+        uniform: Callable[[float, float], float] = random.uniform,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self.budget = budget or RetryBudget()
+        self.uniform = uniform
+        self.sleep = sleep
 
     def pause(self, failures: int, error: LittlePayError) -> float:
         """Return the seconds to wait after that many failures in a row (1 or more).

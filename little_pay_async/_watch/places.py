@@ -11,6 +11,7 @@ class Taker(Protocol):
 
     def use_place(self) -> bool:
         """Start a poll on a place that has become free; False if none is wanted any more."""
+        ...
 
 
 class Places:
@@ -22,7 +23,7 @@ class Places:
     """
 
     def __init__(self, total: int) -> None:
-        self.total = max(1, total)
+        self.total: int = max(1, total)
         self.keys = 0
         self._free = self.total
         self._queue: deque[Taker] = deque()

@@ -20,7 +20,6 @@ from typing import Protocol
 
 import anyio
 import anyio.abc
-import attrs
 
 from little_pay_async._errors import (
     APIConnectionError,
@@ -47,26 +46,33 @@ class Poll(Protocol):
     @property
     def requests(self) -> int:
         """How many requests that has taken so far."""
+        ...
 
     async def poll(self, hold: float) -> Payment | LittlePayError:
         """Ask once, by a request that the server may hold for that many seconds."""
+        ...
 
 
-@attrs.define(eq=False)
 class Entry:
     """A key that is being watched."""
 
-    key: str
-    added: float
-    deadline: float
-    payment: Payment | None = None
-    error: LittlePayError | None = None
-    poll: Poll | None = None
-    scope: anyio.CancelScope | None = None
-    paused_until: float | None = None
-    pace: float = FIRST_PACE
-    failures: int = 0
-    settled: bool = False
+    __slots__ = (
+        "added", "deadline", "error", "failures", "key", "pace", "paused_until", "payment", "poll",
+        "scope", "settled",
+    )  # fmt: skip
+
+    def __init__(self, key: str, *, added: float, deadline: float) -> None:
+        self.key = key
+        self.added = added
+        self.deadline = deadline
+        self.payment: Payment | None = None
+        self.error: LittlePayError | None = None
+        self.poll: Poll | None = None
+        self.scope: anyio.CancelScope | None = None
+        self.paused_until: float | None = None
+        self.pace = FIRST_PACE
+        self.failures = 0
+        self.settled = False
 
     @property
     def requests(self) -> int:
@@ -74,41 +80,53 @@ class Entry:
         return self.poll.requests if self.poll is not None else 0
 
 
-@attrs.define(eq=False)
 class Rota:
     """Polls entries until they are settled.
 
-    Attributes:
+    Args:
         open_poll: Makes the poll of a key.
         places: How many polls may be under way, shared with the session's other watches.
         retries: Whether and when to ask again after an error.
         max_retries: How often to ask again after an answer that makes no sense.
         hold: Seconds that a poll may be held.
         limit: How many polls of this rota may be under way.
+
+    Attributes:
         keys: Entries not settled.
         in_flight: Polls under way.
         retried: How many polls followed an error.
     """
 
-    open_poll: Callable[[str], Poll]
-    places: Places
-    retries: RetryPolicy
-    max_retries: int
-    hold: float
-    limit: int
-    keys: int = 0
-    in_flight: int = 0
-    retried: int = 0
-    queued: bool = False
-    _ready: deque[Entry] = attrs.field(factory=deque)
-    _clock: list[tuple[float, int, Entry]] = attrs.field(factory=list)
-    _ticks: "itertools.count[int]" = attrs.field(factory=itertools.count)
-    _stale: int = 0
-    _alarm: anyio.Event | None = None
-    _tasks: anyio.abc.TaskGroup | None = None
-    _learn: Callable[[Entry], None] = attrs.field(init=False)
-    _settle: Callable[[Entry, LittlePayError | None], None] = attrs.field(init=False)
-    _fail: Callable[[Exception], None] = attrs.field(init=False)
+    _learn: Callable[[Entry], None]
+    _settle: Callable[[Entry, LittlePayError | None], None]
+    _fail: Callable[[Exception], None]
+
+    def __init__(
+        self,
+        *,
+        open_poll: Callable[[str], Poll],
+        places: Places,
+        retries: RetryPolicy,
+        max_retries: int,
+        hold: float,
+        limit: int,
+    ) -> None:
+        self.open_poll = open_poll
+        self.places = places
+        self.retries = retries
+        self.max_retries = max_retries
+        self.hold = hold
+        self.limit = limit
+        self.keys = 0
+        self.in_flight = 0
+        self.retried = 0
+        self.queued = False
+        self._ready: deque[Entry] = deque()
+        self._clock: list[tuple[float, int, Entry]] = []
+        self._ticks = itertools.count()
+        self._stale = 0
+        self._alarm: anyio.Event | None = None
+        self._tasks: anyio.abc.TaskGroup | None = None
 
     def start(
         self,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import cattrs
@@ -147,10 +147,10 @@ def _first(name: str, *places: Mapping[str, Any]) -> Any:
 def _structure(values: Mapping[str, Any], cls: type[T]) -> T:
     # cattrs has no base class for what its hooks raise, and whatever it is, the answer is at fault.
     with contextlib.suppress(Exception):
-        return _converter.structure(values, cls)
+        return _converter(explaining=False).structure(values, cls)
     # Only now the slow way, to say which field it is.
     try:
-        return _explaining_converter.structure(values, cls)
+        return _converter(explaining=True).structure(values, cls)
     except Exception as problem:  # noqa: BLE001
         where = "; ".join(cattrs.transform_error(problem)).replace("$.", "")
     raise NotTheEnvelopeError(f"its `data` does not fit: {where}")
@@ -231,7 +231,8 @@ def _camel_case(name: str) -> str:
 ADDRESS_FIELDS = {field.name: _camel_case(field.name) for field in fields(BillingAddress)}
 
 
-def _make_converter(*, explaining: bool) -> cattrs.Converter:
+@cache
+def _converter(*, explaining: bool) -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=explaining)
     # Hooks by predicate on the annotation itself: cattrs resolves unions before types.
     hooks: list[tuple[object, Callable[[Any, Any], object]]] = [
@@ -251,7 +252,3 @@ def _make_converter(*, explaining: bool) -> cattrs.Converter:
         BillingAddress, make_dict_structure_fn(BillingAddress, converter, **renamed)
     )
     return converter
-
-
-_converter = _make_converter(explaining=False)
-_explaining_converter = _make_converter(explaining=True)
