@@ -107,5 +107,31 @@ def watch(keys: tuple[str, ...], file: str | None, timeout: float, *, as_json: b
         return _watch(read_keys(keys_file.fileno()), timeout, report)
 
 
+@little_pay.command()
+@_as_json
+def demo(*, as_json: bool) -> int:
+    """Pay, wait and watch 1,000 payments against a sandbox: no account, no network."""
+    # Here because the other commands need no server, and start sooner without one.
+    from little_pay_async._cli.demo import JsonStage, TerminalStage, play  # noqa: PLC0415
+
+    programs = _for_programs(as_json=as_json)
+    return anyio.run(play, JsonStage() if programs else TerminalStage(Console(highlight=False)))
+
+
+@little_pay.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8300, show_default=True, help="0: any."
+)
+@_as_json
+def sandbox(host: str, port: int, *, as_json: bool) -> None:
+    """Serve a sandbox of Little Pay until Ctrl-C. It moves no money."""
+    # As above.
+    from little_pay_async._cli.serving import serve  # noqa: PLC0415
+
+    open_files.raise_limit()
+    anyio.run(lambda: serve(host, port, as_json=_for_programs(as_json=as_json)))
+
+
 def _watch(keys: Iterable[str] | AsyncIterable[str], timeout: float, report: Report) -> int:
     return anyio.run(lambda: watch_keys(keys, timeout=timeout, report=report))

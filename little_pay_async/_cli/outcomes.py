@@ -104,6 +104,11 @@ class Tally:
             self.failed += 1
 
     @property
+    def total(self) -> int:
+        """How many were counted."""
+        return self.completed + self.failed + self.not_settled
+
+    @property
     def exit_code(self) -> int:
         """0, 1 or 3: not settled outweighs failed."""
         if self.not_settled:

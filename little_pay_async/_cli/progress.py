@@ -1,4 +1,4 @@
-"""The live line of a watch on a terminal: how many have settled, how fast, how many are held."""
+"""The live line on a terminal: how many of how many, and how fast."""
 
 from typing import Self
 
@@ -7,31 +7,32 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from little_pay_async._cli.outcomes import Tally
-from little_pay_async._models import WatchStatistics
+from little_pay_async._watch import Watch
 
 TICK = 0.1
 """Seconds between two looks at how it is getting on."""
 
 
 class LiveLine:
-    """A bar with counts, at the bottom of the terminal while it is entered, then gone.
+    """A bar with counts at the bottom of the terminal, there while it is entered.
 
-    It is drawn by `show` alone, not by a thread: what it shows belongs to the event loop.
+    It is drawn by its methods alone, not by a thread: what it shows belongs to the event loop.
+    However often they are called, it is drawn no more often than an eye can follow.
     """
 
-    def __init__(self, console: Console, what: str) -> None:
+    def __init__(self, console: Console, doing: str, *, keep: bool = False) -> None:
         self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn(what),
+            SpinnerColumn(finished_text="[green]✓[/]"),
+            TextColumn(doing),
             BarColumn(bar_width=20),
             TextColumn("{task.fields[figures]}"),
             console=console,
             auto_refresh=False,
-            transient=True,
+            transient=not keep,
         )
         self._task = self._progress.add_task("", total=None, figures="")
         self._began = anyio.current_time()
-        self._shown = 0.0
+        self._drawn = 0.0
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -40,30 +41,45 @@ class LiveLine:
     def __exit__(self, *exc_info: object) -> None:
         self._progress.stop()
 
-    def show(self, statistics: WatchStatistics, tally: Tally) -> None:
-        """Draw it anew, but no more often than an eye can follow."""
+    def show(self, done: int, total: int) -> None:
+        """Draw how many are done."""
+        if self._is_time(done, total):
+            self._draw(done, total)
+
+    def show_watch(self, watch: Watch, tally: Tally) -> None:
+        """Draw how a watch is getting on."""
+        done = tally.total
+        total = done + len(watch)
+        if self._is_time(done, total):
+            took = anyio.current_time() - self._began
+            self._draw(
+                done,
+                total,
+                counts(tally),
+                f"{watch.statistics().in_flight:,} held",
+                f"{done / max(took, TICK):,.0f}/s",
+                f"{took:.0f} s",
+            )
+
+    def _is_time(self, done: int, total: int) -> bool:
+        """Return whether to draw again."""
         now = anyio.current_time()
-        if now - self._shown < TICK:
-            return
-        self._shown = now
-        took = now - self._began
+        if now - self._drawn < TICK and done < total:
+            return False
+        self._drawn = now
+        return True
+
+    def _draw(self, done: int, total: int, *figures: str) -> None:
         self._progress.update(
             self._task,
-            completed=statistics.settled,
-            total=statistics.keys or None,
-            figures=_figures(statistics, tally, took),
+            completed=done,
+            total=total or None,
+            figures="  ".join((f"{done:,} of {total:,}", *figures)),
             refresh=True,
         )
 
 
-def _figures(statistics: WatchStatistics, tally: Tally, took: float) -> str:
-    parts = [
-        f"{statistics.settled:,} of {statistics.keys:,}",
-        f"[green]✓ {tally.completed:,}[/] [red]✗ {tally.failed:,}[/]",
-        f"{statistics.in_flight:,} held",
-        f"{statistics.settled / max(took, TICK):,.0f}/s",
-        f"{took:.0f} s",
-    ]
-    if tally.not_settled:
-        parts[1] += f" [yellow]? {tally.not_settled:,}[/]"
-    return "  ".join(parts)
+def counts(tally: Tally) -> str:
+    """Return how many there are of each kind, in rich's markup."""
+    text = f"[green]✓ {tally.completed:,}[/] [red]✗ {tally.failed:,}[/]"
+    return f"{text} [yellow]? {tally.not_settled:,}[/]" if tally.not_settled else text

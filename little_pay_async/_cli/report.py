@@ -11,7 +11,8 @@ from rich.text import Text
 
 from little_pay_async._cli.outcomes import Outcome, Tally, one_line
 from little_pay_async._cli.progress import LiveLine
-from little_pay_async._models import Payment, PaymentStatus, WatchStatistics
+from little_pay_async._models import Payment, PaymentStatus
+from little_pay_async._watch import Watch
 
 _COLOURS = {PaymentStatus.COMPLETED: "green", PaymentStatus.FAILED: "red"}
 _MARKS = {PaymentStatus.COMPLETED: "✓", PaymentStatus.FAILED: "✗"}
@@ -26,7 +27,7 @@ class Report(Protocol):
     def found(self, outcome: Outcome) -> None:
         """Show one outcome."""
 
-    def getting_on(self, statistics: WatchStatistics, tally: Tally) -> None:
+    def getting_on(self, watch: Watch, tally: Tally) -> None:
         """Show how a watch is getting on."""
 
     def pending(self, keys: Iterable[str]) -> None:
@@ -55,7 +56,7 @@ class JsonLines:
         """Print it."""
         print_json(outcome.to_dict())
 
-    def getting_on(self, statistics: WatchStatistics, tally: Tally) -> None:
+    def getting_on(self, watch: Watch, tally: Tally) -> None:
         """Print nothing: programs wait for the outcomes."""
 
     def pending(self, keys: Iterable[str]) -> None:
@@ -95,10 +96,10 @@ class Lines:
         """Print it."""
         self._console.print(_line_of(outcome))
 
-    def getting_on(self, statistics: WatchStatistics, tally: Tally) -> None:
+    def getting_on(self, watch: Watch, tally: Tally) -> None:
         """Draw the live line."""
         if self._line is not None:
-            self._line.show(statistics, tally)
+            self._line.show_watch(watch, tally)
 
     def pending(self, keys: Iterable[str]) -> None:
         """Print nothing here: they are on standard error."""
@@ -111,15 +112,24 @@ class Lines:
         )
 
 
+def colour_of(status: PaymentStatus | None) -> str:
+    """Return the colour for a status, or for what has none."""
+    return _COLOURS.get(status, "yellow") if status is not None else "yellow"
+
+
+def mark_of(status: PaymentStatus | None) -> str:
+    """Return the sign for a status, or for what has none."""
+    return _MARKS.get(status, "?") if status is not None else "?"
+
+
 def _line_of(outcome: Outcome) -> Text:
     status = outcome.status
-    colour = _COLOURS.get(status, "yellow") if status is not None else "yellow"
     line = Text.assemble(
-        (_MARKS.get(status, "?") if status is not None else "?", colour),
+        (mark_of(status), colour_of(status)),
         " ",
         (f"{one_line(outcome.key):<14}", "bold"),
         " ",
-        (f"{one_line(status.value) if status is not None else 'UNKNOWN':<10}", colour),
+        (f"{one_line(status.value) if status is not None else 'UNKNOWN':<10}", colour_of(status)),
     )
     if outcome.payment is not None:
         line.append(f" {described(outcome.payment)}")

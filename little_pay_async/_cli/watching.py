@@ -72,7 +72,7 @@ async def watch_keys(
                             outcome = outcome_of(settlement)
                             tally.count(outcome)
                             report.found(outcome)
-                        report.getting_on(watch.statistics(), tally)
+                        report.getting_on(watch, tally)
         except BaseException:
             print_pending(watch.pending)
             report.pending(watch.pending)

@@ -1,0 +1,29 @@
+"""The work of `sandbox`: serves it and says how to reach it."""
+
+import anyio
+import click
+
+from little_pay_async._cli.report import print_json
+from little_pay_async.sandbox import Sandbox
+
+
+async def serve(host: str, port: int, *, as_json: bool) -> None:
+    """Serve a sandbox until it is cancelled.
+
+    Raises:
+        OSError: The address can't be listened on.
+    """
+    async with Sandbox() as sandbox, sandbox.serve(host=host, port=port) as url:
+        environment = {"LITTLE_PAY_BASE_URL": url} | {
+            f"LITTLE_PAY_{name.upper()}": value for name, value in sandbox.credentials.items()
+        }
+        if as_json:
+            print_json({"sandbox": True, "url": url, "environment": environment})
+        else:
+            click.secho(" SANDBOX ", bold=True, reverse=True, nl=False)
+            click.echo(f" No money moves here: a Little Pay for trying things out, at {url}\n")
+            click.echo("In the shell that shall talk to it, with credentials that it made up:\n")
+            for name, value in environment.items():
+                click.echo(f"  export {name}={value}")
+            click.echo("\nCtrl-C ends it.")
+        await anyio.sleep_forever()
