@@ -33,6 +33,8 @@ _METHOD = re.compile(r"[A-Z]+")
 # No control characters, spaces, backslashes or fragments; the query is the caller's.
 _PATH = re.compile(r"/[A-Za-z0-9\-._~%!$&'()*+,;=:@/?]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")  # which UTF-8 can't say
+_FIELD_NAME = re.compile(r"[A-Za-z_]{1,40}")
 
 
 @attrs.frozen(kw_only=True)
@@ -82,7 +84,7 @@ def create_intent(
             "key: your own id of the payment must be a str of ASCII letters and digits only "
             "(8 to 12 are recommended)"
         )
-    if not isinstance(description, str) or not description.strip():
+    if not _says_something(description):
         raise InvalidInputError("description: give a str that says what is paid for")
     if not isinstance(currency, str) or not _CURRENCY.fullmatch(currency):
         raise InvalidInputError("currency: give a three-letter ISO 4217 code such as 'KES'")
@@ -101,21 +103,19 @@ def create_intent(
     if billing_address is not None:
         payload["billingAddress"] = _address(billing_address)
     if custom_data is not None:
-        _check_json("custom_data", custom_data)
-        payload["customData"] = custom_data
+        payload["customData"] = _json("custom_data", custom_data)
     if payload:
         fields["payload"] = payload
     if metadata is not None:
         if not isinstance(metadata, Mapping):
             raise InvalidInputError("metadata: give a mapping of names to JSON values")
-        _check_json("metadata", metadata)
-        fields["metadata"] = metadata
+        fields["metadata"] = _json("metadata", metadata)
     return Call(
         operation="create_intent",
         method="POST",
         path=f"/api/payments/{TOKEN_ID}/pay",
         auth="basic",
-        body=_encode(fields),
+        body=_encoder.encode(fields),
         key=key,
     )
 
@@ -126,7 +126,7 @@ def process(reference: str, provider: Provider, mobile: Msisdn, *, held: bool) -
         operation="process",
         method="POST",
         path=f"/pay/{_segment(reference)}/process{'?longPoll=true' if held else ''}",
-        body=_encode({"type": provider.value, "payment": {"mobile": str(mobile)}}),
+        body=_encoder.encode({"type": provider.value, "payment": {"mobile": str(mobile)}}),
         key=reference,
         held=held,
     )
@@ -152,7 +152,7 @@ def refund(
     if callback_url is not None:
         fields["callbackUrl"] = _url("callback_url", callback_url)
     if reason is not None:
-        if not isinstance(reason, str) or not reason.strip():
+        if not _says_something(reason):
             raise InvalidInputError("reason: give a str that says why, or None")
         fields["reason"] = reason
     return Call(
@@ -160,7 +160,7 @@ def refund(
         method="POST",
         path=f"/api/refund/{_segment(key)}",
         auth="api_key",
-        body=_encode(fields),
+        body=_encoder.encode(fields),
         key=key,
     )
 
@@ -178,16 +178,14 @@ def other(method: str, path: str, *, json: Any, auth: Auth | None) -> Call:
             "path: give a percent-encoded path from the host's root, such as "
             "'/api/payments-v2/ORDER42', without dot segments and without a host"
         )
-    if auth not in {"api_key", "basic", None}:
+    if auth not in ("api_key", "basic", None):  # no set: it may be unhashable
         raise InvalidInputError("auth: give 'api_key', 'basic' or None")
-    if json is not None:
-        _check_json("json", json)
     return Call(
         operation="request",
         method=method.upper(),
         path=path,
         auth=auth,
-        body=None if json is None else _encode(json),
+        body=None if json is None else _encoder.encode(_json("json", json)),
     )
 
 
@@ -216,7 +214,7 @@ def key_of(key: str | PaymentIntent | Payment, argument: str = "key") -> str:
             raise InvalidInputError(
                 f"{argument}: this {type(key).__name__} has no reference: give the merchant key"
             )
-        return key.reference
+        key = key.reference
     if not isinstance(key, str):
         raise InvalidInputError(
             f"{argument}: give a str, a PaymentIntent or a Payment, not {type(key).__name__}"
@@ -239,7 +237,7 @@ def payable_provider(provider: Provider | str) -> Provider:
         InvalidInputError: No payer's handset rings for it.
     """
     names = "MPESA, AIRTEL, MTN or TIGOPESA"
-    if not isinstance(provider, str) or not provider:
+    if not isinstance(provider, str) or not provider or _CONTROL.search(provider):
         raise InvalidInputError(f"provider: give a Provider or its name: {names}")
     if not isinstance(provider, Provider):
         provider = Provider(provider.upper())
@@ -253,10 +251,15 @@ def payable_provider(provider: Provider | str) -> Provider:
 
 
 def _segment(key: str) -> str:
-    return quote(key, safe="")
+    return quote(key_of(key), safe="")
 
 
-def _amount(amount: int | Decimal | str) -> Decimal:
+def _says_something(text: object) -> bool:
+    return isinstance(text, str) and _is_text(text) and bool(text.strip())
+
+
+def _amount(amount: int | Decimal | str) -> msgspec.Raw:
+    """Return an amount as the JSON number that has its digits."""
     hint = "give an int, a Decimal or a str of digits such as '1.10', above zero"
     if isinstance(amount, float):
         raise InvalidInputError(f"amount: a float does not keep the digits of money: {hint}")
@@ -274,7 +277,7 @@ def _amount(amount: int | Decimal | str) -> Decimal:
     value = Decimal(written)
     if value <= 0:
         raise InvalidInputError(f"amount: it must be above zero: {hint}")
-    return value
+    return msgspec.Raw(format(value, "f").encode("ascii"))
 
 
 def _digits(amount: Decimal) -> str:
@@ -309,40 +312,47 @@ def _address(address: BillingAddress | Mapping[str, str | None]) -> dict[str, st
         values = address
     else:
         raise InvalidInputError("billing_address: give a BillingAddress or a mapping of its fields")
-    unknown = [str(name) for name in values if name not in ADDRESS_FIELDS]
-    if unknown:
-        raise InvalidInputError(
-            f"billing_address: no such field: {', '.join(sorted(unknown))}; "
-            f"it has {', '.join(ADDRESS_FIELDS)}"
-        )
+    for name in values:
+        if name not in ADDRESS_FIELDS:
+            # Quoted if it may be a misspelt name, and not a payer's data in the wrong place.
+            quotable = isinstance(name, str) and _FIELD_NAME.fullmatch(name)
+            raise InvalidInputError(
+                f"billing_address: no such field{f': {name}' if quotable else ''}; "
+                f"it has {', '.join(ADDRESS_FIELDS)}"
+            )
     wire: dict[str, str] = {}
     for name, value in values.items():
-        if isinstance(value, str):
-            wire[ADDRESS_FIELDS[name]] = value
-        elif value is not None:
-            raise InvalidInputError(f"billing_address: {name} must be a str or None")
+        if value is None:
+            continue
+        if not isinstance(value, str) or not _is_text(value):
+            raise InvalidInputError(
+                f"billing_address: {name} must be a str, of characters that UTF-8 has, or None"
+            )
+        wire[ADDRESS_FIELDS[name]] = value
     return wire
 
 
-def _check_json(argument: str, value: Any, depth: int = 0) -> None:
-    """Refuse what JSON cannot say, rather than send something else in its place."""
+def _json(argument: str, value: Any, depth: int = 0) -> Any:
+    """Return `value` in plain types; refuse what JSON can't say, rather than send another thing."""
     if depth > 100:
         raise InvalidInputError(f"{argument}: it is nested more than 100 levels deep")
     match value:
-        case None | bool() | str():
-            return
+        case None | bool():
+            return value
+        case str() if _is_text(value):
+            return str.__str__(value)  # of an enum: its value
         case int() if -(2**63) <= value < 2**64:
-            return
+            return int(value)
         case float() if isfinite(value):
-            return
+            return float(value)
         case Decimal() if value.is_finite():
-            return
-        case Mapping() if all(isinstance(name, str) for name in value):
-            for item in value.values():
-                _check_json(argument, item, depth + 1)
+            return Decimal(value)
+        case Mapping() if all(_is_text(name) for name in value):
+            return {
+                str.__str__(name): _json(argument, item, depth + 1) for name, item in value.items()
+            }
         case list() | tuple():
-            for item in value:
-                _check_json(argument, item, depth + 1)
+            return [_json(argument, item, depth + 1) for item in value]
         case _:
             raise InvalidInputError(
                 f"{argument}: JSON has no {type(value).__name__} of this kind: give dicts with str "
@@ -350,10 +360,5 @@ def _check_json(argument: str, value: Any, depth: int = 0) -> None:
             )
 
 
-def _encode(value: Any) -> bytes:
-    try:
-        return _encoder.encode(value)
-    except (TypeError, ValueError, OverflowError, UnicodeError):
-        # A lone surrogate, for one.
-        problem = InvalidInputError("a text of the request can't be written as UTF-8")
-    raise problem
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and not _SURROGATE.search(value)
