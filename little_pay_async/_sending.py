@@ -182,7 +182,10 @@ class Sender(Generic[T]):
             if sent
             else "no connection"
         )
-        detail = redact(str(problem), self._session.secrets())[:200] or type(problem).__name__
+        detail = (
+            redact(str(problem), self._session.secrets())[:200].rstrip(".")
+            or type(problem).__name__
+        )
         error = kind(f"{call.operation}: {what}: {detail}.", sent=sent, tls=tls, key=call.key)
         if not isinstance(problem, httpx.ProtocolError):  # which may quote what the server sent
             error.__cause__ = _without_frames(problem)

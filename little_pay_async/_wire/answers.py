@@ -17,14 +17,13 @@ from http import HTTPStatus
 from typing import TypeVar
 
 import attrs
-import msgspec
 
 from little_pay_async import _errors
 from little_pay_async._errors import LittlePayError
 from little_pay_async._masking import Secret, redact
 from little_pay_async._models import Envelope
 from little_pay_async._wire.calls import Call
-from little_pay_async._wire.shapes import NotTheEnvelopeError, read_envelope
+from little_pay_async._wire.shapes import NotTheEnvelopeError, decode, read_envelope
 
 T = TypeVar("T")
 
@@ -32,6 +31,7 @@ MAX_BODY = 1024 * 1024
 """Bytes of a body that are read at the most; Little Pay's answers have a few hundred."""
 
 _EXCERPT = 300
+_READ = 8 * _EXCERPT  # what an excerpt is made of: redacting makes it shorter
 _SHOWN_HEADERS = (
     "date",
     "retry-after",
@@ -149,11 +149,13 @@ def outcome_unknown(call: Call, cause: LittlePayError) -> _errors.OutcomeUnknown
         "process": "The payer's handset may be ringing",
         "refund": "The refund may be made",
     }.get(call.operation, "The request may have taken effect")
-    how = (
-        f"`await pay.status({call.key!r})` tells"
-        if call.key is not None
-        else "the payment's status tells"
-    )
+    if call.operation == "refund":
+        # Little Pay documents no way to ask for a refund.
+        how = "the payment's status may tell, and the merchant dashboard does"
+    elif call.key is not None:
+        how = f"`await pay.status({call.key!r})` tells"
+    else:
+        how = "the payment's status tells"
     error = _errors.OutcomeUnknownError(
         f"{call.operation}: {what}: it was sent, and no clear answer came ({cause}) "
         f"Do not send it again; {how}.",
@@ -203,7 +205,7 @@ def _status_error(
     call: Call, answer: Answer, secrets: Iterable[Secret], now: float
 ) -> _errors.APIStatusError:
     status = answer.status
-    message = redact(_message(answer.body), secrets)[:_EXCERPT] or _phrase(status)
+    message = _shown(_message(answer.body), secrets) or _phrase(status)
     default = _errors.ServerError if status >= 500 else _errors.APIStatusError
     return _STATUS_ERRORS.get(status, default)(
         f"{call.operation}: HTTP {status}: {message}. {_ADVICE.get(status, _OTHER_ADVICE)}",
@@ -226,8 +228,8 @@ def _phrase(status: int) -> str:
 def _message(body: bytearray) -> str:
     """Return what an error body says, at `data.message` or at `message` (API facts: Envelope)."""
     try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        document = decode(body)
+    except NotTheEnvelopeError:
         return ""
     for place in (document.get("data"), document) if isinstance(document, dict) else ():
         message = place.get("message") if isinstance(place, dict) else None
@@ -237,19 +239,25 @@ def _message(body: bytearray) -> str:
 
 
 def _excerpt(answer: Answer, secrets: Iterable[Secret]) -> str:
+    # Four bytes a character at the most.
+    return _shown(answer.body[: 5 * _READ].decode("utf-8", errors="replace"), secrets)
+
+
+def _shown(text: str, secrets: Iterable[Secret]) -> str:
+    """Return the beginning of a text, redacted."""
     # Redacted before it is cut, for a cut through a secret would leave a part of it; and where
-    # the body goes on, without the end that the first cut may have gone through.
+    # the text goes on, without the end that the first cut may have gone through.
     secrets = tuple(secrets)
-    begin = answer.body[: 8 * _EXCERPT]
-    text = redact(begin.decode("utf-8", errors="replace"), secrets)
-    if len(answer.body) > len(begin):
-        text = text[: -max(32, *(len(secret.reveal()) for secret in secrets))]
-    return text[:_EXCERPT]
+    shown = redact(text[:_READ], secrets)
+    if len(text) > _READ:
+        longest = max((len(secret.reveal()) for secret in secrets), default=0)
+        shown = shown[: -max(32, 6 * longest)]  # \u0041 is the longest way to write a character
+    return shown[:_EXCERPT]
 
 
 def _shown_headers(answer: Answer, secrets: Iterable[Secret]) -> dict[str, str]:
     return {
-        name: redact(answer.headers[name][:_EXCERPT], secrets)
+        name: _shown(answer.headers[name], secrets)
         for name in _SHOWN_HEADERS
         if name in answer.headers
     }
