@@ -133,7 +133,7 @@ class RetryPolicy:
         return (retry_after(error) or 0.0) + self.uniform(0.0, bound)
 
     def pause_in_watch(
-        self, error: LittlePayError, failures: int, *, max_retries: int
+        self, error: LittlePayError, failures: int, senseless: int, *, max_retries: int
     ) -> float | None:
         """Return the seconds to wait before a watched key is asked for again.
 
@@ -141,12 +141,18 @@ class RetryPolicy:
         answer may ask to wait; while the budget is empty the pauses are long instead. Only an
         answer that makes no sense ends a key, after its retries.
 
+        Args:
+            error: What the key was answered.
+            failures: How many errors there were since the last answer, this one included.
+            senseless: How many of them were answers that make no sense.
+            max_retries: How many of those may be followed by another try.
+
         Returns:
             None where asking again can't help.
         """
         if not may_send_again(error, moves_money=False):
             return None
-        if isinstance(error, UnexpectedResponseError) and failures > max_retries:
+        if isinstance(error, UnexpectedResponseError) and senseless > max_retries:
             return None
         pause = self.pause(failures, error)
         if not self.budget.take():

@@ -470,14 +470,14 @@ async def test_nothing_is_logged_where_nothing_is_sent_again(
 def test_a_watch_outlives_what_may_heal(
     error: LittlePayError, heals: bool, _money: bool, _hold_over: bool
 ) -> None:
-    pause = RetryPolicy(uniform=highest).pause_in_watch(error, 1, max_retries=2)
+    pause = RetryPolicy(uniform=highest).pause_in_watch(error, 1, 0, max_retries=2)
     assert pause == (0.5 if heals else None)
 
 
 @pytest.mark.parametrize("error", [refused_connection(), lost_connection(), status_error(500)])
 def test_a_watch_outlives_any_number_of_failures(error: LittlePayError) -> None:
     policy = RetryPolicy(uniform=highest)
-    pauses = [policy.pause_in_watch(error, n, max_retries=0) for n in (1, 2, 50, 10**6)]
+    pauses = [policy.pause_in_watch(error, n, 0, max_retries=0) for n in (1, 2, 50, 10**6)]
     assert pauses == [0.5, 1.0, 30.0, 30.0]
 
 
@@ -487,7 +487,7 @@ def test_a_watch_waits_as_long_as_it_is_told(
     asked: float, uniform: Callable[[float, float], float]
 ) -> None:
     policy = RetryPolicy(uniform=uniform)
-    pause = policy.pause_in_watch(status_error(429, retry_after=asked), 1, max_retries=0)
+    pause = policy.pause_in_watch(status_error(429, retry_after=asked), 1, 0, max_retries=0)
     assert pause is not None
     assert asked <= pause <= asked + FIRST_PAUSE
 
@@ -497,8 +497,8 @@ def test_a_watch_without_budget_waits_long_instead(
     uniform: Callable[[float, float], float],
 ) -> None:
     policy = RetryPolicy(budget=RetryBudget(capacity=5.0), uniform=uniform)
-    first = policy.pause_in_watch(refused_connection(), 1, max_retries=0)
-    second = policy.pause_in_watch(refused_connection(), 1, max_retries=0)
+    first = policy.pause_in_watch(refused_connection(), 1, 0, max_retries=0)
+    second = policy.pause_in_watch(refused_connection(), 1, 0, max_retries=0)
     assert first is not None
     assert first <= FIRST_PAUSE
     assert second is not None
@@ -507,8 +507,8 @@ def test_a_watch_without_budget_waits_long_instead(
 
 def test_no_retry_that_is_not_made_costs_a_watch_anything() -> None:
     policy = RetryPolicy()
-    assert policy.pause_in_watch(status_error(404), 1, max_retries=2) is None
-    assert policy.pause_in_watch(no_envelope(), 3, max_retries=2) is None
+    assert policy.pause_in_watch(status_error(404), 1, 0, max_retries=2) is None
+    assert policy.pause_in_watch(no_envelope(), 3, 3, max_retries=2) is None
     assert policy.budget.tokens == policy.budget.capacity
 
 
@@ -516,8 +516,8 @@ def test_no_retry_that_is_not_made_costs_a_watch_anything() -> None:
 def test_an_answer_that_makes_no_sense_has_its_retries_in_a_watch(max_retries: int) -> None:
     policy = RetryPolicy()
     given_up = [
-        policy.pause_in_watch(no_envelope(), failures, max_retries=max_retries) is None
-        for failures in range(1, max_retries + 3)
+        policy.pause_in_watch(no_envelope(), 9, senseless, max_retries=max_retries) is None
+        for senseless in range(1, max_retries + 3)
     ]
     assert given_up == [False] * max_retries + [True, True]
 

@@ -26,6 +26,7 @@ from little_pay_async._errors import (
     APITimeoutError,
     LittlePayError,
     SettlementTimeoutError,
+    UnexpectedResponseError,
 )
 from little_pay_async._models import Payment
 from little_pay_async._retry import HOPELESS, RetryPolicy, ends_a_hold
@@ -58,7 +59,7 @@ class Entry:
 
     __slots__ = (
         "added", "deadline", "error", "failures", "key", "pace", "paused_until", "payment", "poll",
-        "scope", "settled",
+        "scope", "senseless", "settled", "to_retry",
     )  # fmt: skip
 
     def __init__(self, key: str, *, added: float, deadline: float) -> None:
@@ -72,6 +73,8 @@ class Entry:
         self.paused_until: float | None = None
         self.pace = FIRST_PACE
         self.failures = 0
+        self.senseless = 0
+        self.to_retry = False
         self.settled = False
 
     @property
@@ -217,6 +220,8 @@ class Rota:
     async def _look_at(self, entry: Entry) -> None:
         if entry.settled or self._tasks is None:
             return
+        self.retried += entry.to_retry
+        entry.to_retry = False
         hold = self._hold()
         begun = anyio.current_time()
         outcome: Payment | LittlePayError | None = None
@@ -256,7 +261,7 @@ class Rota:
         if isinstance(outcome, Payment):
             self.retries.budget.give_back()
             entry.payment = outcome
-            entry.failures = 0
+            entry.failures = entry.senseless = 0
             self._learn(entry)
             if outcome.status.is_final:
                 self._settle(entry, None)
@@ -272,13 +277,14 @@ class Rota:
                 pause += self.retries.uniform(0.0, max(0.5, self.keys / _RECONNECTS_PER_SECOND))
             return pause
         entry.failures += 1
+        entry.senseless += isinstance(outcome, UnexpectedResponseError)
         pause_or_none = self.retries.pause_in_watch(
-            outcome, entry.failures, max_retries=self.max_retries
+            outcome, entry.failures, entry.senseless, max_retries=self.max_retries
         )
         if pause_or_none is None:
             self._settle(entry, outcome)
-            return None
-        self.retried += 1
+        else:
+            entry.to_retry = True
         return pause_or_none
 
     def _pace(self, entry: Entry, hold: float, took: float) -> float:

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections import deque
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from datetime import datetime
 from decimal import Decimal
 from types import TracebackType
@@ -95,7 +95,7 @@ class Watch:
         self._open: dict[str, Entry] = {}
         self._ended: dict[str, PaymentStatus | None] = {}
         self._not_reported: dict[str, None] = {}
-        self._by_reference: dict[str, dict[str, Entry]] = {}
+        self._keys_of_reference: dict[str, dict[str, None]] = {}
         self._settlements: deque[Settlement] = deque()
         self._failure: Exception | None = None
         self._requests_of_ended = 0
@@ -204,10 +204,9 @@ class Watch:
             return False
         if self._left or not callback.status.is_final:
             return False
-        names = [name for name in (callback.key, callback.reference) if name]
-        found = {name: self._open[name] for name in names if name in self._open}
-        if callback.reference:
-            found |= self._by_reference.get(callback.reference, {})
+        names = dict.fromkeys(name for name in (callback.key, callback.reference) if name)
+        names |= self._keys_of_reference.get(callback.reference or "", {})
+        found = [self._open[name] for name in names if name in self._open]
         for name in names:
             self._check_against_first(name, callback.status)
         payment = Payment(
@@ -221,7 +220,7 @@ class Watch:
             billing_address=callback.billing_address,
             raw=callback.raw,
         )
-        for entry in found.values():
+        for entry in found:
             entry.payment = payment
             self._settle(entry, None)
         return bool(found)
@@ -279,8 +278,14 @@ class Watch:
 
     async def _take_from(self, source: AsyncIterable[Key]) -> None:
         try:
-            async for key in source:
-                self._take(key)
+            keys = aiter(source)
+            try:
+                async for key in keys:
+                    self._take(key)
+            finally:
+                # What is no key ends it early; trio leaves no generator to the garbage collector.
+                if isinstance(keys, AsyncGenerator):
+                    await keys.aclose()
         except Exception as error:  # noqa: BLE001 - the source's: it comes out of the iteration
             self._fail(error)
         else:
@@ -298,7 +303,7 @@ class Watch:
         """Note the reference that a poll brought, for a callback may come under it."""
         reference = entry.payment.reference if entry.payment is not None else None
         if reference is not None and reference != entry.key:
-            self._by_reference.setdefault(reference, {})[entry.key] = entry
+            self._keys_of_reference.setdefault(reference, {})[entry.key] = None
 
     def _check_against_first(self, key: str, status: PaymentStatus) -> None:
         first = self._ended.get(key)
@@ -313,8 +318,6 @@ class Watch:
     def _settle(self, entry: Entry, error: LittlePayError | None) -> None:
         del self._open[entry.key]
         self._rota.remove(entry)
-        if entry.payment is not None and entry.payment.reference is not None:
-            self._by_reference.pop(entry.payment.reference, None)
         self._end(entry, error)
 
     def _end(self, entry: Entry, error: LittlePayError | None) -> None:
