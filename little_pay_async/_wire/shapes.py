@@ -37,6 +37,12 @@ _AMOUNT_DIGITS = 30
 _NUMBER = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?")
 
 
+# What keeps reading any answer within milliseconds, and what is made of it fit for json.dumps and
+# pickle. Little Pay's answers have about 30 values, five levels deep.
+_MOST_VALUES = 10_000
+_MOST_LEVELS = 100
+
+
 def _exact(text: str) -> Decimal | str:
     try:
         return Decimal(text)
@@ -51,16 +57,42 @@ class NotTheEnvelopeError(Exception):
     """Bytes that are not the documented envelope; says what is wrong without quoting them."""
 
 
+def decode(body: bytes | bytearray) -> Any:
+    """Return what JSON says, its numbers with all their digits.
+
+    Raises:
+        NotTheEnvelopeError: It is no JSON, or more of it than any answer has.
+    """
+    if body.count(b",") > _MOST_VALUES:
+        raise NotTheEnvelopeError(f"it has more than {_MOST_VALUES} values")
+    try:
+        document = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise NotTheEnvelopeError("it is not JSON") from None
+    if body.count(b"[") + body.count(b"{") > _MOST_LEVELS and _is_too_deep(document):
+        raise NotTheEnvelopeError(f"it is nested more than {_MOST_LEVELS} levels deep")
+    return document
+
+
+def _is_too_deep(document: Any) -> bool:
+    level = [document]
+    for _ in range(_MOST_LEVELS + 1):
+        level = [
+            item
+            for box in level
+            if isinstance(box, dict | list)
+            for item in (box.values() if isinstance(box, dict) else box)
+        ]
+    return bool(level)
+
+
 def read_envelope(body: bytes | bytearray) -> Envelope:
     """Return the envelope in `body`.
 
     Raises:
         NotTheEnvelopeError: There is none.
     """
-    try:
-        document = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise NotTheEnvelopeError("it is not JSON") from None
+    document = decode(body)
     if not isinstance(document, dict):
         raise NotTheEnvelopeError("it is JSON, but not an object")
     data = document.get("data")
@@ -68,7 +100,7 @@ def read_envelope(body: bytes | bytearray) -> Envelope:
         raise NotTheEnvelopeError("it has no `data` object")
     try:
         date = _date(document.get("date"))
-    except ValueError:
+    except (ValueError, OverflowError):  # the year 1 east of Greenwich
         raise NotTheEnvelopeError("its `date` is no ISO-8601 time") from None
     return Envelope(date=date, data=data)
 
@@ -91,7 +123,7 @@ def read_payment(envelope: Envelope) -> Payment:
             "description": _first("description", data, meta),
             "attempts": data.get("attempts"),
             "billing_address": payload.get("billingAddress"),
-            "details": payment.get("details"),
+            "details": _first("details", payment),
             "step_up_url": meta.get("stepUpUrl"),
             "access_token": meta.get("accessToken"),
             "raw": data,
@@ -131,7 +163,7 @@ def read_refund(envelope: Envelope) -> Refund:
 
 def _section(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     section = data.get(name)
-    if section is None:
+    if section is None or section == "":
         return {}
     if not isinstance(section, dict):
         raise NotTheEnvelopeError(f"its `{name}` is no object")
@@ -202,10 +234,10 @@ def _enum_or_none(cls: Callable[[str], T]) -> Callable[[Any, Any], T | None]:
 
 def _list_of_attempts(converter: cattrs.Converter) -> Callable[[Any, Any], tuple[Attempt, ...]]:
     def hook(value: Any, _: Any) -> tuple[Attempt, ...]:
-        if value is None:
+        if value is None or value == "":
             return ()
-        if not isinstance(value, list):
-            raise ValueError("no list")
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise ValueError("no list of objects")
         return tuple(converter.structure(item, Attempt) for item in value)
 
     return hook
@@ -215,8 +247,10 @@ def _address_or_none(converter: cattrs.Converter) -> Callable[[Any, Any], Billin
     nothing = BillingAddress()
 
     def hook(value: Any, _: Any) -> BillingAddress | None:
-        if value is None:
+        if value is None or value == "":
             return None
+        if not isinstance(value, dict):
+            raise ValueError("no object")
         address = converter.structure(value, BillingAddress)
         return None if address == nothing else address
 
