@@ -2,7 +2,6 @@
 
 No answer, however hostile, shows what must not be shown, takes long, or gets anything else out.
 """
-"""
 
 import json
 import pickle
