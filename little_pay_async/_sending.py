@@ -49,6 +49,13 @@ _NOT_SENT = (
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
 )
+# The connection under TLS ended, or was being waited for when it did.
+_NO_FAILURE_OF_TLS = (
+    ssl.SSLEOFError,
+    ssl.SSLWantReadError,
+    ssl.SSLWantWriteError,
+    ssl.SSLZeroReturnError,
+)
 _HTTPX_ERRORS = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, httpx.CookieConflict)
 
 
@@ -100,7 +107,7 @@ class Sender(Generic[T]):
         session, call = self._session, self._call
         session.check_open()
         answer = _wire.Answer(0, {})
-        progress = _Progress(known=session.knows_what_was_sent)
+        progress = _Progress(known=session.knows_what_was_sent and self._is_traced)
         error: LittlePayError | None = None
         scope = anyio.CancelScope(deadline=deadline)
         started = time.perf_counter()
@@ -149,9 +156,14 @@ class Sender(Generic[T]):
             self._authorization = authorization
         extensions = self._request.extensions
         extensions["timeout"] = _within(phases, deadline - anyio.current_time())
-        if not self._call.held:
+        if self._is_traced:
             extensions["trace"] = progress.trace
         return self._request
+
+    @property
+    def _is_traced(self) -> bool:
+        # Thousands of polls need not be: whether a lost GET had left changes nothing.
+        return self._call.moves_money or not self._call.held
 
     def _given_up(self, *, sent: bool) -> LittlePayError:
         call = self._call
@@ -253,8 +265,15 @@ async def _fetch(http: httpx.AsyncClient, request: httpx.Request, answer: _wire.
         async for chunk in response.aiter_raw():
             answer.body += chunk
             del chunk
-            if len(answer.body) > _wire.MAX_BODY:
+            if len(answer.body) > 2 * _wire.MAX_BODY:
                 break
+            if len(answer.body) > _wire.MAX_BODY:
+                # Closed first: the streams beneath then end by themselves, where a loop that is
+                # left would leave theirs to the garbage collector.
+                await response.aclose()
+    except _HTTPX_ERRORS:
+        if len(answer.body) <= _wire.MAX_BODY:
+            raise
     finally:
         await response.aclose()
 
@@ -285,8 +304,9 @@ def _is_tls(problem: BaseException, *, sent: bool) -> bool:
     while (cause := problem.__cause__ or problem.__context__) is not None:
         problem = cause
         if isinstance(problem, ssl.SSLError):
-            dropped = isinstance(problem, ssl.SSLEOFError | ssl.SSLZeroReturnError)
-            return not dropped and (not sent or "ALERT" in (problem.reason or ""))
+            if isinstance(problem, _NO_FAILURE_OF_TLS):
+                return False
+            return not sent or "ALERT" in (problem.reason or "")
     return False
 
 
