@@ -5,7 +5,7 @@ import inspect
 import os
 import re
 from collections.abc import Awaitable, Callable
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import anyio
 import attrs
@@ -24,9 +24,16 @@ _PRINTABLE = re.compile(r"[\x21-\x7e]+")
 T = TypeVar("T")
 
 
+class Unfit:
+    """Stands for an argument of a wrong type: it may hold a secret all the same, in bytes say."""
+
+
 def hidden(value: str | T) -> Secret | T:
-    """Return a string as a secret, and anything else as it is."""
-    return Secret(value) if isinstance(value, str) else value
+    """Return a string as a secret, callables and None as they are, and nothing else."""
+    if isinstance(value, str):
+        return Secret(value)
+    unfit: Any = Unfit()
+    return value if value is None or callable(value) else unfit
 
 
 class Credential:

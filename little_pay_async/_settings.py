@@ -2,9 +2,9 @@
 
 import ipaddress
 import logging
-import math
 import os
 import re
+import sys
 import urllib.request
 from enum import Enum
 from typing import Final, Literal
@@ -22,7 +22,11 @@ SETTLEMENT_TIMEOUT = 1800.0
 _FILES_KEPT_FREE = 64
 _MOST_CONNECTIONS = 20_000
 _URL = re.compile(r"[\x21-\x7e]+")
+_HOST = re.compile(r"[a-z0-9._:-]+")
 _APP_INFO = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+(?:/[A-Za-z0-9!#$%&'*+.^_`|~-]+)?")
+
+# Silent unless configured: without a handler, Python itself would print warnings.
+logging.getLogger("little_pay_async").addHandler(logging.NullHandler())
 
 
 class Unset(Enum):
@@ -48,8 +52,7 @@ def seconds(argument: str, value: object, error: type[LittlePayError]) -> float:
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or value <= 0
+        or not 0 < value <= sys.float_info.max  # false for NaN; an int may be too big for a float
     ):
         raise error(f"{argument}: give seconds, a finite number above zero")
     return float(value)
@@ -96,17 +99,26 @@ def _problem_of_base_url(url: Secret) -> str | None:
     try:
         parts = urlsplit(url.reveal())
         host, port = parts.hostname, parts.port
-    except (ValueError, TypeError, AttributeError):
+        asked = _host_asked(httpx.URL(url.reveal()))
+    except (ValueError, TypeError, AttributeError, httpx.InvalidURL):
         return "not a URL"
     if parts.scheme not in {"http", "https"} or not host or port == 0:
         return "not an http or https URL"
     if not _URL.fullmatch(url.reveal()):
         return "it has characters that no URL has"
+    if host != asked:  # what is checked is not what is asked
+        return "it has no host name"
     if parts.query or parts.fragment or parts.username is not None:
         return "no user, password, query or fragment belongs into it"
     if parts.scheme == "http" and not _is_loopback(host):
         return "credentials would go out unencrypted (http is for loopback hosts only)"
     return None
+
+
+def _host_asked(url: httpx.URL) -> str:
+    """Return the host that httpx would ask, or "" if that is none."""
+    host = url.raw_host.decode("ascii")
+    return host if _HOST.fullmatch(host) and url.host else ""
 
 
 def _is_loopback(host: str) -> bool:
@@ -127,12 +139,14 @@ def read_proxy(base_url: str, given: Secret | None) -> httpx.Proxy | None:
     Raises:
         ConfigurationError: It is no URL of a proxy.
     """
-    url = given or _proxy_from_environment(base_url)
+    url = _proxy_from_environment(base_url) if given is None else given
     if url is None:
         return None
     try:
-        return httpx.Proxy(url.reveal())
-    except (ValueError, httpx.InvalidURL):
+        proxy = httpx.Proxy(url.reveal())
+        if _host_asked(proxy.url) and (proxy.url.port or 1) < 2**16:
+            return proxy
+    except (ValueError, TypeError, AttributeError, httpx.InvalidURL):
         pass
     raise ConfigurationError(
         "proxy: give a URL such as 'http://proxy.example:3128' (http, https, socks5 or socks5h)"
@@ -143,8 +157,10 @@ def _proxy_from_environment(base_url: str) -> Secret | None:
     parts = urlsplit(base_url)
     found = urllib.request.getproxies()
     url = found.get(parts.scheme) or found.get("all")
-    if not url or urllib.request.proxy_bypass(parts.netloc):
+    if not url or any(map(urllib.request.proxy_bypass, (parts.netloc, parts.hostname or ""))):
         return None
+    if f"{parts.scheme}://{parts.netloc}" in map(str.strip, found.get("no", "").split(",")):
+        return None  # httpx takes URLs there too
     return Secret(url if "://" in url else f"http://{url}")
 
 
@@ -153,7 +169,9 @@ def user_agent(app_info: str | tuple[str, str] | None, version: str) -> str:
     own = f"little-pay-async/{version}"
     if app_info is None:
         return own
-    name = "/".join(app_info) if isinstance(app_info, tuple) else app_info
+    name: object = app_info
+    if isinstance(app_info, tuple) and all(isinstance(part, str) for part in app_info):
+        name = "/".join(app_info)
     if not isinstance(name, str) or not _APP_INFO.fullmatch(name):
         raise ConfigurationError(
             "app_info: give name and version, ('shop', '1.2') or 'shop/1.2', of letters, digits, "
