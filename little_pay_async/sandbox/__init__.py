@@ -2,11 +2,23 @@
 
 `Sandbox` is the whole of it: through `sandbox.transport` in this process, or on a socket with
 `sandbox.serve()`. What becomes of a payment is chosen by the phone number that rings (`OUTCOMES`)
-or by `sandbox.settle(key, "COMPLETED")`; how the sandbox misbehaves by `Weather`.
+or by `sandbox.settle(key, "COMPLETED")`; how the sandbox misbehaves by `Weather`, or by a merchant
+key that begins with one of `MAGIC_KEYS`.
 """
 
+from little_pay_async.sandbox.callbacks import PostedCallback
 from little_pay_async.sandbox.outcomes import OUTCOMES, Outcome
-from little_pay_async.sandbox.sandbox import Received, Sandbox
-from little_pay_async.sandbox.weather import Kind, Weather
+from little_pay_async.sandbox.received import Received
+from little_pay_async.sandbox.sandbox import Sandbox
+from little_pay_async.sandbox.weather import MAGIC_KEYS, Kind, Weather
 
-__all__ = ["OUTCOMES", "Kind", "Outcome", "Received", "Sandbox", "Weather"]
+__all__ = [
+    "MAGIC_KEYS",
+    "OUTCOMES",
+    "Kind",
+    "Outcome",
+    "PostedCallback",
+    "Received",
+    "Sandbox",
+    "Weather",
+]

@@ -3,9 +3,9 @@
 import base64
 import binascii
 import hmac
+import math
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -15,21 +15,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 
-from little_pay_async.sandbox.book import Attempt, Entry
+from little_pay_async.sandbox.book import Attempt, Entry, Refund
 from little_pay_async.sandbox.outcomes import outcome_of
+from little_pay_async.sandbox.shapes import process_shape, status_shape, timestamp
 from little_pay_async.sandbox.weather import Kind
 
 if TYPE_CHECKING:
     from little_pay_async.sandbox.sandbox import Sandbox
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+encode = msgspec.json.Encoder(decimal_format="number").encode
+_KEY = re.compile(r"[0-9A-Za-z]+")
 _MOBILE = re.compile(r"[0-9]{7,15}")
 _PROVIDERS = {"MPESA", "AIRTEL", "MTN", "TIGOPESA"}
-_SLOW_SECONDS = 2.0
 _BAD_GATEWAY = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
 
 Answer = tuple[int, dict[str, Any]]
+Work = Callable[["Sandbox", Request, dict[str, Any]], Awaitable[Answer]]
 
 
 class ConnectionDropped(Exception):  # noqa: N818 - no error, but the weather
@@ -42,11 +44,7 @@ def make_app(sandbox: "Sandbox") -> Router:
     A bare router: Starlette's own app would answer 500 where the weather drops a connection.
     """
 
-    def route(
-        path: str,
-        operation: str,
-        work: Callable[["Sandbox", Request, dict[str, Any]], Awaitable[Answer]],
-    ) -> Route:
+    def route(path: str, operation: str, work: Work) -> Route:
         async def endpoint(request: Request) -> Response:
             return await _answer(sandbox, request, operation, work)
 
@@ -63,29 +61,26 @@ def make_app(sandbox: "Sandbox") -> Router:
     )
 
 
-async def _answer(
-    sandbox: "Sandbox",
-    request: Request,
-    operation: str,
-    work: Callable[["Sandbox", Request, dict[str, Any]], Awaitable[Answer]],
-) -> Response:
+async def _answer(sandbox: "Sandbox", request: Request, operation: str, work: Work) -> Response:
     body = _body_of(await request.body())
     sandbox.note(operation, request, body)
-    weather = sandbox.weather_for(operation)
-    if weather is Kind.RATE_LIMITED:
-        return _response(429, {"message": "Too many requests"}, {"Retry-After": "1"})
-    if weather is Kind.BAD_GATEWAY:
+    weather = sandbox.weather_for(operation, request.path_params.get("name"))
+    kind = weather.kind if weather else None
+    if weather is not None and kind is Kind.RATE_LIMITED:
+        after = str(math.ceil(weather.seconds))
+        return _response(429, {"message": "Too many requests"}, {"Retry-After": after})
+    if kind is Kind.BAD_GATEWAY:
         return Response(_BAD_GATEWAY, 502, media_type="text/html")
-    request.state.no_hold = weather is Kind.NO_HOLD
+    request.state.may_hold = kind not in {Kind.NO_HOLD, Kind.DROPPED}
     status, data = (
         await work(sandbox, request, body)
         if body is not None
         else (400, {"message": "The body is not a JSON object"})
     )
-    if weather is Kind.SLOW:
-        await anyio.sleep(_SLOW_SECONDS)
-    if weather is Kind.DROPPED:
+    if kind is Kind.DROPPED:
         raise ConnectionDropped
+    if weather is not None and kind is Kind.SLOW:
+        await anyio.sleep(weather.seconds)
     return _response(status, data)
 
 
@@ -94,7 +89,7 @@ def _body_of(content: bytes) -> dict[str, Any] | None:
         return {}
     try:
         body = _decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
     return body if isinstance(body, dict) else None
 
@@ -103,16 +98,11 @@ def _response(
     status: int, data: Mapping[str, Any], headers: Mapping[str, str] | None = None
 ) -> Response:
     return Response(
-        _encode({"date": timestamp(), "data": data}),
+        encode({"date": timestamp(), "data": data}),
         status,
         headers=headers,
         media_type="application/json",
     )
-
-
-def timestamp() -> str:
-    """Return the time as Little Pay writes it (API facts: Envelope)."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 async def _create_intent(sandbox: "Sandbox", request: Request, body: dict[str, Any]) -> Answer:
@@ -135,16 +125,20 @@ async def _create_intent(sandbox: "Sandbox", request: Request, body: dict[str, A
 
 
 def _problem_of_intent(body: Mapping[str, Any]) -> str | None:
-    for name in ("currency", "description", "callbackUrl", "key"):
+    for name in ("description", "callbackUrl", "key"):
         if not isinstance(body.get(name), str) or not body[name]:
             return f"{name} is required"
-    if not body["key"].isalnum():
+    if not isinstance(body.get("currency", ""), str):
+        return "currency must be a string"
+    if not _KEY.fullmatch(body["key"]):
         return "key must be alphanumeric"
     if not _is_amount(body.get("amount")):
         return "amount must be a number above zero"
     expires_at = body.get("expiresAt")
     if expires_at is not None and not _is_amount(expires_at):
         return "expiresAt must be a number of minutes"
+    if not isinstance(body.get("payload") or {}, dict):
+        return "payload must be an object"
     return None
 
 
@@ -161,96 +155,72 @@ async def _process(sandbox: "Sandbox", request: Request, body: dict[str, Any]) -
     if entry.final:
         return 409, {"message": f"The payment is {entry.status} already"}
     entry.attempts.append(Attempt(entry.reference, body["type"]))
-    entry.message = f"You will be prompted to enter your {body['type']} PIN"
+    # "promoted" is what Little Pay writes (API facts: Process).
+    entry.message = f"You will be promoted to enter your {body['type']} PIN"
     sandbox.ring(entry, outcome_of(mobile))
     if _wants_hold(request):
         await _held(sandbox, entry)
-    return 200, _process_shape(entry)
+    return 200, process_shape(entry)
 
 
 async def _status(sandbox: "Sandbox", request: Request, body: dict[str, Any]) -> Answer:  # noqa: ARG001
-    if not _same(request.headers.get("x-api-key", ""), sandbox.credentials["api_key"]):
+    if not _key_is_right(sandbox, request):
         return 401, {"message": "Invalid API key"}
     name = request.path_params["name"]
     entry = sandbox.book.find(name, anyio.current_time())
     if entry is None:
         return 404, {"message": "No such payment"}
-    if not _wants_hold(request):
-        return 200, _status_shape(entry, by_reference=name == entry.reference)
-    if not entry.final:
+    if request.query_params.get("longPoll") != "true":
+        return 200, status_shape(entry, by_reference=name == entry.reference)
+    if _wants_hold(request) and not entry.final:
         await _held(sandbox, entry)
-    return 200, _process_shape(entry)
+    return 200, process_shape(entry)
 
 
 async def _refund(sandbox: "Sandbox", request: Request, body: dict[str, Any]) -> Answer:
-    if not _same(request.headers.get("x-api-key", ""), sandbox.credentials["api_key"]):
+    if not _key_is_right(sandbox, request):
         return 401, {"message": "Invalid API key"}
     entry = sandbox.book.find(request.path_params["name"], anyio.current_time())
     if entry is None:
         return 404, {"message": "No such payment"}
-    amount = body.get("amount")
+    amount, reason, callback_url = (body.get(name) for name in ("amount", "reason", "callbackUrl"))
     if not _is_amount(amount):
         return 400, {"message": "amount must be a number above zero"}
+    if not isinstance(reason, str | None) or not isinstance(callback_url, str | None):
+        return 400, {"message": "reason and callbackUrl must be strings"}
     if entry.status != "COMPLETED":
         return 400, {"message": "Only a completed payment can be refunded"}
     if entry.refunded + Decimal(amount) > entry.amount:
         return 400, {"message": "More than was paid"}
-    entry.refunded += Decimal(amount)
-    return 200, {"status": "COMPLETED", "message": "Success"}
+    status = sandbox.refund_status
+    message = {"COMPLETED": "Success", "FAILED": "The refund failed"}.get(status, "In progress")
+    entry.refunds.append(Refund(amount, reason, callback_url, status, message))
+    return 200, {"status": status, "message": message}
 
 
 def _wants_hold(request: Request) -> bool:
-    return request.query_params.get("longPoll") == "true" and not request.state.no_hold
+    return request.query_params.get("longPoll") == "true" and request.state.may_hold
 
 
 async def _held(sandbox: "Sandbox", entry: Entry) -> None:
     with anyio.move_on_after(min(sandbox.hold, max(0.0, entry.expires_at - anyio.current_time()))):
         await entry.changed.wait()
-    sandbox.book.find(entry.reference, anyio.current_time())
-
-
-def _process_shape(entry: Entry) -> dict[str, Any]:
-    return {
-        "status": entry.status,
-        "message": entry.message,
-        "meta": {
-            "provider": entry.provider,
-            "providerReference": "",
-            "stepUpUrl": None,
-            "accessToken": None,
-            "amount": entry.amount,
-            "currency": entry.currency,
-            "description": entry.description,
-            "reference": entry.reference,
-        },
-    }
-
-
-def _status_shape(entry: Entry, *, by_reference: bool) -> dict[str, Any]:
-    attempts = entry.attempts[-1:] if by_reference else entry.attempts
-    return {
-        "reference": entry.reference,
-        "status": entry.status,
-        "payload": dict(entry.payload),
-        "amount": entry.amount,
-        "payment": {"provider": entry.provider, "details": None},
-        "key": entry.key,
-        "attempts": [
-            {"reference": made.reference, "provider": made.provider, "status": made.status}
-            for made in attempts
-        ],
-    }
+    sandbox.book.find(entry.reference, anyio.current_time())  # it may have expired
 
 
 def _is_amount(value: object) -> TypeGuard[int | Decimal]:
     return isinstance(value, int | Decimal) and not isinstance(value, bool) and value > 0
 
 
+def _key_is_right(sandbox: "Sandbox", request: Request) -> bool:
+    return _same(request.headers.get("x-api-key", ""), sandbox.credentials["api_key"])
+
+
 def _basic_is_right(sandbox: "Sandbox", request: Request) -> bool:
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     try:
         pair = base64.b64decode(given, validate=True).decode("utf-8")
-    except (binascii.Error, UnicodeDecodeError):
+    except (ValueError, binascii.Error):  # not ASCII, or not UTF-8 within
         return False
     right = f"{sandbox.credentials['client_id']}:{sandbox.credentials['client_secret']}"
     return scheme.lower() == "basic" and _same(pair, right)

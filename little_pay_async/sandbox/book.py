@@ -11,6 +11,8 @@ import attrs
 
 _EXPIRES_AFTER = 30.0
 """Minutes (API facts: Create a payment intent)."""
+_CURRENCY = "KES"
+"""Where none is sent (the same)."""
 
 
 @attrs.define(eq=False)
@@ -20,6 +22,17 @@ class Attempt:
     reference: str
     provider: str
     status: str = "PENDING"
+
+
+@attrs.define(eq=False)
+class Refund:
+    """Money on its way back."""
+
+    amount: int | Decimal
+    reason: str | None
+    callback_url: str | None = attrs.field(repr=False)
+    status: str
+    message: str
 
 
 @attrs.define(eq=False)
@@ -37,7 +50,7 @@ class Entry:
     status: str = "PENDING"
     message: str = ""
     attempts: list[Attempt] = attrs.field(factory=list)
-    refunded: Decimal = Decimal(0)
+    refunds: list[Refund] = attrs.field(factory=list)
     # Set, and replaced by a new one, whenever the status changes.
     changed: anyio.Event = attrs.field(factory=anyio.Event, repr=False)
 
@@ -50,6 +63,14 @@ class Entry:
     def final(self) -> bool:
         """Whether its status stays."""
         return self.status in {"COMPLETED", "FAILED"}
+
+    @property
+    def refunded(self) -> Decimal:
+        """What went back to the payer, or may yet."""
+        return sum(
+            (Decimal(refund.amount) for refund in self.refunds if refund.status != "FAILED"),
+            Decimal(0),
+        )
 
     def wake(self) -> None:
         """Have what waits for it look again."""
@@ -76,7 +97,7 @@ class Book:
             reference=str(uuid.uuid4()),
             key=body["key"],
             amount=Decimal(body["amount"]),
-            currency=body["currency"],
+            currency=body.get("currency") or _CURRENCY,
             description=body["description"],
             callback_url=body["callbackUrl"],
             payload=body.get("payload") or {},

@@ -5,44 +5,22 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypedDict
-from urllib.parse import urlsplit
 
 import anyio
 import anyio.abc
-import attrs
 import httpx
-import msgspec
 from starlette.requests import Request
 
 from little_pay_async.sandbox import signing
-from little_pay_async.sandbox.app import make_app, timestamp
-from little_pay_async.sandbox.book import Book, Entry
+from little_pay_async.sandbox.app import encode, make_app
+from little_pay_async.sandbox.book import Book, Entry, Refund
+from little_pay_async.sandbox.callbacks import PostedCallback, is_posted_to, post
 from little_pay_async.sandbox.in_process import InProcessTransport
 from little_pay_async.sandbox.outcomes import Outcome
-from little_pay_async.sandbox.serving import serving
-from little_pay_async.sandbox.weather import Kind, Weather
-
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
-_encode = msgspec.json.Encoder(decimal_format="number").encode
-
-
-@attrs.frozen
-class Received:
-    """A request that reached the sandbox.
-
-    Attributes:
-        operation: "create_intent", "process", "status" or "refund".
-        method: The HTTP method.
-        path: The path, with "-" for the token id.
-        held: Was it asked to be held?
-        body: The JSON that came, as it was decoded. Not in `repr`: it may hold a phone number.
-    """
-
-    operation: str
-    method: str
-    path: str
-    held: bool
-    body: Mapping[str, Any] | None = attrs.field(repr=False)
+from little_pay_async.sandbox.received import Received
+from little_pay_async.sandbox.serving import File, serving
+from little_pay_async.sandbox.shapes import callback_shape, refund_callback_shape
+from little_pay_async.sandbox.weather import Weather, weather_of
 
 
 class Credentials(TypedDict):
@@ -59,24 +37,37 @@ class Sandbox:
 
     Use it as `async with Sandbox() as sandbox:`, on asyncio or trio, and reach it through
     `sandbox.transport`, or through a socket with `async with sandbox.serve() as url:`. Payments of
-    magic phone numbers (`OUTCOMES`) end by themselves, all others when `settle` says so.
+    magic phone numbers (`OUTCOMES`) end by themselves, all others when `settle` says so, and what
+    is still PENDING when its intent expires has FAILED. A payment that has ended can't be processed
+    again (409), as a merchant key can't be used again (409): Little Pay documents neither.
 
-    It posts callbacks to loopback addresses only, so that the documented examples send nothing to
-    anybody.
+    It posts the callbacks of payments and refunds that `settle`, `settle_refund` or a magic number
+    has ended, once each, and to loopback addresses only: no traffic leaves this machine, whatever
+    the examples' callback URLs are. Leaving the block ends what is still ringing or being posted.
 
     Args:
         hold: Seconds that a long poll is held at the most.
         weather: How it misbehaves; may be set at any time.
+        refund_status: The status of refunds; may be set at any time. What is "PENDING" ends with
+            `settle_refund`.
 
     Attributes:
         credentials: What `AsyncLittlePay` takes to be let in.
         requests: All requests that have come, in order.
+        callbacks: All callbacks that have been posted, with what came of them, in order.
         weather: How it misbehaves, or None.
         hold: Seconds that a long poll is held at the most.
-        app: The ASGI app.
+        refund_status: The status of refunds.
+        app: The ASGI app, to be served while the block is open.
     """
 
-    def __init__(self, *, hold: float = 60.0, weather: Weather | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        hold: float = 60.0,
+        weather: Weather | None = None,
+        refund_status: str = "COMPLETED",
+    ) -> None:
         self.credentials = Credentials(
             api_key="sandbox-api-key",
             client_id="sandbox-client",
@@ -85,7 +76,9 @@ class Sandbox:
         )
         self.hold = hold
         self.weather = weather
+        self.refund_status = refund_status
         self.requests: list[Received] = []
+        self.callbacks: list[PostedCallback] = []
         self.book = Book()
         self.app = make_app(self)
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -104,6 +97,7 @@ class Sandbox:
         tasks, self._tasks = self._tasks, None
         if tasks is not None:
             tasks.cancel_scope.cancel()
+            # Not told of the block's exception, which it would wrap in a group.
             await tasks.__aexit__(None, None, None)
 
     @property
@@ -129,8 +123,27 @@ class Sandbox:
         """
         entry = self._entry(key)
         self.book.settle(entry, status, message)
-        if entry.final and self._tasks and urlsplit(entry.callback_url).hostname in _LOOPBACK:
-            self._tasks.start_soon(self._post_callback, entry)
+        if entry.final and self._tasks is not None and is_posted_to(entry.callback_url):
+            body, headers = self.signed_callback(entry.reference)
+            self._tasks.start_soon(self._post, entry.key, entry.callback_url, body, headers)
+
+    def settle_refund(self, key: str, status: str, message: str = "Settled by the sandbox") -> None:
+        """Give the latest refund of a payment a status; its callback is posted, if it has one.
+
+        Args:
+            key: The payment's reference or merchant key.
+            status: "COMPLETED", "FAILED", or what no client knows.
+            message: What Little Pay says then.
+
+        Raises:
+            KeyError: There is no such payment, or no refund of it.
+        """
+        entry, refund = self._refund(key)
+        refund.status, refund.message = status, message
+        url = refund.callback_url
+        if url is not None and self._tasks is not None and is_posted_to(url):
+            body, headers = self.signed_refund_callback(entry.reference)
+            self._tasks.start_soon(self._post, entry.key, url, body, headers)
 
     def signed_callback(
         self, key: str, *, now: float | None = None
@@ -144,20 +157,21 @@ class Sandbox:
         Raises:
             KeyError: There is no such payment.
         """
-        entry = self._entry(key)
-        body = _encode(
-            {
-                "reference": entry.reference,
-                "status": entry.status,
-                "payload": dict(entry.payload),
-                "amount": entry.amount,
-                "key": entry.key,
-                "currency": entry.currency,
-                "provider": entry.provider,
-                "date": timestamp(),
-            }
-        )
-        return body, signing.signed(body, int(time.time() if now is None else now))
+        return _signed(callback_shape(self._entry(key)), now)
+
+    def signed_refund_callback(
+        self, key: str, *, now: float | None = None
+    ) -> tuple[bytes, dict[str, str]]:
+        """Return body and headers of the callback of a payment's latest refund, signed likewise.
+
+        Args:
+            key: The payment's reference or merchant key.
+            now: Seconds since the epoch that it claims to be sent at; now, if left out.
+
+        Raises:
+            KeyError: There is no such payment, or no refund of it.
+        """
+        return _signed(refund_callback_shape(*self._refund(key)), now)
 
     def count(self, operation: str) -> int:
         """Return how many requests of an operation have come."""
@@ -169,17 +183,24 @@ class Sandbox:
         host: str = "127.0.0.1",
         port: int = 0,
         *,
-        ssl_certfile: str | None = None,
-        ssl_keyfile: str | None = None,
+        ssl_certfile: File | None = None,
+        ssl_keyfile: File | None = None,
     ) -> AsyncIterator[str]:
         """Serve it on a socket, on asyncio's event loop; gives its base URL.
+
+        Leaving the block answers what is held, closes all connections and takes about 0.3 s.
 
         Args:
             host: Where to listen; loopback unless you know better: it is a sandbox.
             port: 0 for any that is free.
             ssl_certfile: A certificate to serve https with.
             ssl_keyfile: Its key, if that is in a file of its own.
+
+        Raises:
+            OSError: The address can't be listened on, or a file not be read.
+            RuntimeError: The event loop is not asyncio's, or the sandbox's own block is not open.
         """
+        self._opened()
         async with serving(
             self.app,
             host,
@@ -190,34 +211,48 @@ class Sandbox:
         ) as url:
             yield url
 
+    # The rest is for the app.
+
     def note(self, operation: str, request: Request, body: Mapping[str, Any] | None) -> None:
         """Put a request into `requests`."""
-        path = "/api/payments/-/pay" if operation == "create_intent" else request.url.path
-        held = request.query_params.get("longPoll") == "true"
-        self.requests.append(Received(operation, request.method, path, held, body))
+        creates = operation == "create_intent"
+        key = (body or {}).get("key") if creates else request.path_params["name"]
+        self.requests.append(
+            Received(
+                operation=operation,
+                method=request.method,
+                path="/api/payments/-/pay" if creates else request.url.path,
+                key=key if isinstance(key, str) else None,
+                held=request.query_params.get("longPoll") == "true",
+                body=body,
+            )
+        )
 
-    def weather_for(self, operation: str) -> Kind | None:
-        """Return what goes wrong with this request of an operation, if anything."""
+    def weather_for(self, operation: str, name: str | None) -> Weather | None:
+        """Return what goes wrong with this request about a payment, if anything."""
         if self.weather is not None and self.weather.strikes(operation):
-            return self.weather.kind
-        return None
+            return self.weather
+        entry = self.book.find(name) if name else None
+        return weather_of(entry.key) if entry else None
 
     def ring(self, entry: Entry, outcome: Outcome) -> None:
         """Have a payer do what their number stands for."""
-        if outcome.status is not None and self._tasks is not None:
-            self._tasks.start_soon(self._answer_handset, entry, outcome.status, outcome)
+        tasks = self._opened()
+        if outcome.status is not None:
+            tasks.start_soon(self._pick_up, entry, outcome.status, outcome)
 
-    async def _answer_handset(self, entry: Entry, status: str, outcome: Outcome) -> None:
+    def _opened(self) -> anyio.abc.TaskGroup:
+        if self._tasks is None:
+            raise RuntimeError("A sandbox must be open: async with Sandbox() as sandbox")
+        return self._tasks
+
+    async def _pick_up(self, entry: Entry, status: str, outcome: Outcome) -> None:
         await anyio.sleep(outcome.after)
         if not entry.final:
             self.settle(entry.reference, status, outcome.message)
 
-    async def _post_callback(self, entry: Entry) -> None:
-        body, headers = self.signed_callback(entry.reference)
-        async with httpx.AsyncClient(timeout=10.0, trust_env=False) as client:
-            # Nobody has to listen; the payment's status says the same.
-            with contextlib.suppress(httpx.HTTPError):
-                await client.post(entry.callback_url, content=body, headers=headers)
+    async def _post(self, key: str, url: str, body: bytes, headers: Mapping[str, str]) -> None:
+        self.callbacks.append(await post(key, url, body, headers))
 
     def _entry(self, key: str) -> Entry:
         entry = self.book.find(key)
@@ -225,7 +260,18 @@ class Sandbox:
             raise KeyError(key)
         return entry
 
+    def _refund(self, key: str) -> tuple[Entry, Refund]:
+        entry = self._entry(key)
+        if not entry.refunds:
+            raise KeyError(key)
+        return entry, entry.refunds[-1]
+
     def _let_go(self) -> None:
         """Answer all that is held: a server can't stop while it waits."""
         for entry in self.book:
             entry.wake()
+
+
+def _signed(callback: Mapping[str, Any], now: float | None) -> tuple[bytes, dict[str, str]]:
+    body = encode(callback)
+    return body, signing.signed(body, int(time.time() if now is None else now))
