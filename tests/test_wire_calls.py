@@ -380,7 +380,7 @@ class Fraction(Decimal):
         (MappingProxyType({"a": MappingProxyType({"b": 1})}), {"a": {"b": 1}}),
         ({"a": UserDict(b=1)}, {"a": {"b": 1}}),
         ({"a": (1, 2)}, {"a": [1, 2]}),
-        ({"a": Decimal("1.10")}, {"a": Decimal("1.10")}),
+        ({"a": Decimal("1.10"), "b": 0.5}, {"a": Decimal("1.10"), "b": Decimal("0.5")}),
         ({"a": 2**64 - 1, "b": -(2**63)}, {"a": 2**64 - 1, "b": -(2**63)}),
         ({"a": Colour.RED, "b": Size.BIG}, {"a": "red", "b": 3}),
         ({"a": Text("x"), Text("b"): Fraction("1.10")}, {"a": "x", "b": Decimal("1.10")}),

@@ -7,7 +7,7 @@ repeats a value that could be a secret or a phone number.
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from math import isfinite
 from typing import Any, Literal, ParamSpec
 from urllib.parse import quote, urlsplit
@@ -265,11 +265,7 @@ def _amount(amount: int | Decimal | str) -> msgspec.Raw:
         raise InvalidInputError(f"amount: a float does not keep the digits of money: {hint}")
     if isinstance(amount, bool) or not isinstance(amount, int | Decimal | str):
         raise InvalidInputError(f"amount: no amount of money is a {type(amount).__name__}: {hint}")
-    try:
-        # "f" writes Decimal("1E+2") as 100; a bound on the exponent keeps it short.
-        written = amount if isinstance(amount, str) else _digits(Decimal(amount))
-    except (InvalidOperation, ValueError):
-        written = ""
+    written = amount if isinstance(amount, str) else _digits(Decimal(amount))
     if not _AMOUNT.fullmatch(written):
         raise InvalidInputError(
             f"amount: not a finite, positive number of at most 20 digits and 10 decimals: {hint}"
@@ -283,7 +279,7 @@ def _amount(amount: int | Decimal | str) -> msgspec.Raw:
 def _digits(amount: Decimal) -> str:
     if not amount.is_finite() or abs(amount.adjusted()) > 30:
         return ""
-    return format(amount, "f")
+    return format(amount, "f")  # Decimal("1E+2") as 100; the bound keeps it short
 
 
 def _minutes(expires_in: timedelta) -> int:
