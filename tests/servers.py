@@ -359,6 +359,18 @@ async def resets(exchange: Exchange) -> None:
     await exchange.reset()
 
 
+def takes_only(key: str) -> Script:
+    """Return a script that lets in who has that key and answers 401 else."""
+
+    async def script(exchange: Exchange) -> None:
+        if exchange.request.header("x-api-key") == key:
+            await exchange.send(right_answer(exchange.request))
+        else:
+            await exchange.send(response(b'{"message": "no"}', "401 Unauthorized"))
+
+    return script
+
+
 def in_turn(*scripts: Script) -> Script:
     """Return a script that does one after the other, and the last one ever after."""
     left = list(scripts)
