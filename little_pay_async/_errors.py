@@ -27,7 +27,10 @@ All can be pickled. None holds a credential, an access token or an unmasked phon
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from little_pay_async._models import Payment
 
 
 class LittlePayError(Exception):
@@ -207,10 +210,6 @@ class OutcomeUnknownError(LittlePayError):
         self.tries = tries
 
 
-class _Payment(Protocol):
-    def without_private_parts(self) -> Self: ...
-
-
 class SettlementTimeoutError(LittlePayError):
     """A payment was neither COMPLETED nor FAILED in time. It may still become either.
 
@@ -220,13 +219,12 @@ class SettlementTimeoutError(LittlePayError):
             `details`, access token and billing address.
     """
 
-    def __init__(self, message: str, *, key: str | None, last: Any = None) -> None:
+    def __init__(self, message: str, *, key: str | None, last: "Payment | None" = None) -> None:
         super().__init__(message, key=key)
         self.last = last
 
     def _state(self) -> dict[str, Any]:
-        last: _Payment | None = self.last
-        return super()._state() | {"last": last and last.without_private_parts()}
+        return super()._state() | {"last": self.last and self.last.without_private_parts()}
 
 
 class CallbackError(LittlePayError):
