@@ -184,6 +184,16 @@ async def test_an_empty_budget_makes_pauses_long() -> None:
     assert gaps(server.times("A")) == pytest.approx([0.0, 0.0, 15, 15, 15, 15, 15, 15])
 
 
+@in_virtual_time
+async def test_an_answer_gives_back_to_the_budget() -> None:
+    """One that is still PENDING does, for the server is well."""
+    server = Server({"A": [answer(500), *[Held(5.0, payment("A"))] * 5, answer(500)]})
+    policy = RetryPolicy(budget=RetryBudget(capacity=5.0), uniform=lowest)
+    async with watch_over(server, ["A"], timeout=None, retries=policy):
+        await anyio.sleep(60.0)
+    assert gaps(server.times("A")) == pytest.approx([0, 5, 5, 5, 5, 5, 0])
+
+
 @pytest.mark.parametrize(
     ("outcome", "most"),
     [
@@ -379,6 +389,20 @@ async def test_a_watch_that_leaves_gives_its_places_to_the_others() -> None:
 
 
 # What it costs
+
+
+@in_virtual_time
+async def test_a_watch_that_stays_open_keeps_no_timers_of_what_has_settled() -> None:
+    server = Server()
+    watch = watch_over(server, timeout=1800.0)
+    async with watch:
+        for number in range(2_000):
+            watch.add(f"K{number}")
+            await anyio.sleep(0.1)
+            assert watch.deliver(Callback(key=f"K{number}"))
+            assert (await anext(watch)).key == f"K{number}"
+        timers = len(watch._rota._clock)
+    assert timers < 150
 
 
 ROOM = str(Path(little_pay_async._watch.__file__).parent)

@@ -897,6 +897,24 @@ async def test_whichever_comes_first_wins_and_the_other_is_dropped_silently(
     assert caplog.records == []
 
 
+async def test_a_callback_and_a_poll_in_the_same_moment_settle_a_key_once() -> None:
+    class Stubborn(Server):
+        async def answer(self, key: str, hold: float) -> Payment | LittlePayError:
+            with anyio.CancelScope(shield=True):  # an answer that has come all but arrived
+                return await super().answer(key, hold)
+
+    gate = anyio.Event()
+    server = Stubborn({key: [Gated(gate, payment(key, FAILED))] for key in ("A", "B")})
+    async with watch_over(server, ["A", "B"]) as watch:
+        await server.until(lambda it: it.parked.total() == 2)
+        assert watch.deliver(Callback(key="A"))
+        gate.set()
+        settlements = {settlement.key: settlement async for settlement in watch}
+    assert len(settlements) == 2
+    statuses = {key: it.payment and it.payment.status for key, it in settlements.items()}
+    assert statuses == {"A": COMPLETED, "B": FAILED}
+
+
 @pytest.mark.parametrize("by", ["key", "reference", "learned reference"])
 async def test_a_different_second_final_answer_is_logged_and_dropped(
     by: str, caplog: pytest.LogCaptureFixture
