@@ -126,6 +126,8 @@ class AsyncLittlePay:
         _settings.switch_logging_on()
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_session"):  # asked for by an error tracker, of one that failed
+            return "<AsyncLittlePay not made>"
         state = "closed" if self._session.closed else "open"
         return f"<AsyncLittlePay {self._session.base_url} {state}>"
 

@@ -129,6 +129,8 @@ class Credential:
                 f"{self._argument}: it is empty or has spaces, line ends or characters outside "
                 "ASCII; was it read from a file with its newline?"
             )
+        if self._argument == "client_id" and ":" in secret.reveal():
+            raise ConfigurationError("client_id: HTTP Basic can't carry one with a colon in it")
         return secret
 
 
@@ -151,7 +153,8 @@ class Authorization:
     async def basic(cls, client_id: Credential, client_secret: Credential) -> Self:
         """Return that of HTTP Basic (API facts: Credentials)."""
         name, password = await client_id.get(), await client_secret.get()
-        return cls("Authorization", _basic(name, password), client_secret, password)
+        value = Secret(f"Basic {basic(name, password).reveal()}")
+        return cls("Authorization", value, client_secret, password)
 
     def renew(self) -> bool:
         """Have it asked for again, because it was refused; False if that can't change it."""
@@ -160,6 +163,7 @@ class Authorization:
         return self._source.renewable
 
 
-def _basic(name: Secret, password: Secret) -> Secret:
+def basic(name: Secret, password: Secret) -> Secret:
+    """Return the pair as HTTP Basic writes it."""
     pair = f"{name.reveal()}:{password.reveal()}".encode("ascii")
-    return Secret(f"Basic {base64.b64encode(pair).decode('ascii')}")
+    return Secret(base64.b64encode(pair).decode("ascii"))

@@ -12,13 +12,14 @@ from little_pay_async._models import Provider
 _WRITTEN = re.compile(r"\+?\(?[0-9](?:[ ().-]*[0-9])+")
 _DIGITS = re.compile(r"[0-9]{7,15}")
 
-# Carrier names in phonenumbers' data -> who moves their subscribers' money.
-_CARRIERS = {
-    "safaricom": Provider.MPESA,
-    "vodacom": Provider.MPESA,
-    "airtel": Provider.AIRTEL,
-    "mtn": Provider.MTN,
+# How carriers are called in phonenumbers' data -> who moves their subscribers' money.
+_CARRIERS = {"airtel": Provider.AIRTEL, "mtn": Provider.MTN, "safaricom": Provider.MPESA}
+# Those of Tanzania alone: elsewhere the same names stand for other companies.
+_TANZANIA = 255
+_TANZANIAN_CARRIERS = {
     "tigo": Provider.TIGOPESA,
+    "vodacom": Provider.MPESA,
+    "yas": Provider.TIGOPESA,  # Tigo's name since 2024
 }
 
 
@@ -85,7 +86,8 @@ class Msisdn:
         except phonenumbers.NumberParseException:
             return None
         name = carrier.name_for_number(number, "en").lower()
-        return next((who for start, who in _CARRIERS.items() if name.startswith(start)), None)
+        known = _CARRIERS | (_TANZANIAN_CARRIERS if number.country_code == _TANZANIA else {})
+        return next((who for start, who in known.items() if name.startswith(start)), None)
 
     def __str__(self) -> str:
         return self._digits

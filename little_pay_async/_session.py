@@ -16,7 +16,7 @@ import attrs
 import httpx
 
 from little_pay_async import _settings, _wire
-from little_pay_async._credentials import Authorization, Credential
+from little_pay_async._credentials import Authorization, Credential, basic
 from little_pay_async._errors import ConfigurationError, SessionClosedError
 from little_pay_async._masking import Secret
 from little_pay_async._retry import RetryPolicy
@@ -38,11 +38,17 @@ class Credentials:
     token_id: Credential
 
     def known(self) -> list[Secret]:
-        """Return what must not be shown."""
+        """Return what must not be shown: each, and two of them as a header has them."""
         return [
-            secret
-            for credential in (self.api_key, self.client_id, self.client_secret, self.token_id)
-            for secret in credential.known
+            *self.api_key.known,
+            *self.client_id.known,
+            *self.client_secret.known,
+            *self.token_id.known,
+            *(
+                basic(name, password)
+                for name in self.client_id.known
+                for password in self.client_secret.known
+            ),
         ]
 
 

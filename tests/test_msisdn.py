@@ -178,6 +178,8 @@ def test_a_value() -> None:
         ("256772123456", Provider.MTN),
         ("233241234567", Provider.MTN),
         ("255754123456", Provider.MPESA),
+        ("255652123456", Provider.TIGOPESA),
+        ("27821234567", None),  # Vodacom too, but of South Africa
         ("254202123456", None),  # a landline
         ("4915112345678", None),  # nobody whom Little Pay knows
         ("25400000000", None),

@@ -1,0 +1,49 @@
+"""What a session keeps to itself."""
+
+import base64
+
+import httpx
+import pytest
+
+from little_pay_async import AsyncLittlePay, BadRequestError, ConfigurationError
+
+pytestmark = pytest.mark.anyio
+
+INTENT = {
+    "amount": 1,
+    "key": "ORDER42",
+    "description": "2 tickets",
+    "callback_url": "https://shop.example/paid",
+}
+
+
+async def test_an_authorization_header_that_is_echoed_is_not_shown() -> None:
+    def echo(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(400, json={"message": f"bad: {request.headers['authorization']}"})
+
+    transport = httpx.MockTransport(echo)
+    async with AsyncLittlePay(
+        client_id="shop", client_secret="hush", token_id="t0ken", transport=transport
+    ) as pay:
+        with pytest.raises(BadRequestError) as caught:
+            await pay.create_intent(**INTENT)
+    pair = base64.b64encode(b"shop:hush").decode()
+    for shown in (str(caught.value), repr(caught.value), caught.value.message, caught.value.body):
+        assert pair not in shown
+
+
+def test_a_client_id_with_a_colon_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="client_id"):
+        AsyncLittlePay(client_id="shop:hush")
+
+
+def test_a_session_that_could_not_be_made_has_a_repr() -> None:
+    """Error trackers ask for it: `self` is a local variable of its constructor."""
+    with pytest.raises(ConfigurationError) as caught:
+        AsyncLittlePay(timeout=-1)
+    half_made = [
+        entry.frame.f_locals["self"]
+        for entry in caught.traceback
+        if isinstance(entry.frame.f_locals.get("self"), AsyncLittlePay)
+    ]
+    assert [repr(session) for session in half_made] == ["<AsyncLittlePay not made>"]
