@@ -42,7 +42,7 @@ def without_pauses(pay: AsyncLittlePay) -> list[float]:
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
 
-    pay._session.retries = RetryPolicy(uniform=lambda least, _: least, sleep=sleep)
+    pay._session.retries = RetryPolicy(uniform=lambda _least, _most: 0.0, sleep=sleep)
     return pauses
 
 
