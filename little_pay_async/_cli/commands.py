@@ -1,10 +1,14 @@
-"""What can be typed: the commands and their arguments."""
+"""What can be typed: the commands and their arguments. Each returns the work, to be run.
 
+It is run by `running` and not from here, for click has its own ideas of what goes wrong in it.
+"""
+
+import contextlib
 import sys
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
-import anyio
 import click
 from rich.console import Console
 
@@ -17,6 +21,10 @@ from little_pay_async._errors import InvalidInputError
 from little_pay_async._settings import SETTLEMENT_TIMEOUT
 from little_pay_async._version import __version__
 
+Work = Callable[[], Awaitable[int]]
+"""What a command does; it gives the exit code."""
+
+_STANDARD_INPUT = 0
 _EPILOG = """\
 Credentials come from the environment alone: LITTLE_PAY_API_KEY, and LITTLE_PAY_BASE_URL for
 another Little Pay than the real one.
@@ -70,9 +78,9 @@ def little_pay() -> None:
     help="For each key, its tries included.  [default: 30]",
 )
 @_as_json
-def status(keys: tuple[str, ...], timeout: float | None, *, as_json: bool) -> int:
+def status(keys: tuple[str, ...], timeout: float | None, *, as_json: bool) -> Work:
     """Show how payments stand now, by merchant key or reference."""
-    return anyio.run(lambda: check_keys(keys, timeout=timeout, report=_report(as_json=as_json)))
+    return lambda: check_keys(keys, timeout=timeout, report=_report(as_json=as_json))
 
 
 @little_pay.command(epilog=_EPILOG)
@@ -93,29 +101,38 @@ def status(keys: tuple[str, ...], timeout: float | None, *, as_json: bool) -> in
     help="For each key, from when it came.",
 )
 @_as_json
-def watch(keys: tuple[str, ...], file: str | None, timeout: float, *, as_json: bool) -> int:
+def watch(keys: tuple[str, ...], file: str | None, timeout: float, *, as_json: bool) -> Work:
     """Watch payments until each is COMPLETED or FAILED, thousands at once."""
     if bool(keys) == (file is not None):
         raise click.UsageError("Give keys, or --from FILE, and not both.")
     open_files.raise_limit()
-    report = _report(as_json=as_json, live=True)
-    if file is None:
-        return _watch(keys, timeout, report)
+
+    async def work() -> int:
+        report = _report(as_json=as_json, live=True)
+        with contextlib.ExitStack() as files:
+            source = keys if file is None else read_keys(_opened(file, files))
+            return await watch_keys(source, timeout=timeout, report=report)
+
+    return work
+
+
+def _opened(file: str, files: contextlib.ExitStack) -> int:
+    """Return the descriptor of a file to read, until `files` closes it."""
     if file == "-":
-        return _watch(read_keys(0), timeout, report)
-    with open(file, "rb", buffering=0) as keys_file:  # noqa: PTH123 - a name as it was typed
-        return _watch(read_keys(keys_file.fileno()), timeout, report)
+        return _STANDARD_INPUT
+    return files.enter_context(Path(file).open("rb", buffering=0)).fileno()
 
 
 @little_pay.command()
 @_as_json
-def demo(*, as_json: bool) -> int:
+def demo(*, as_json: bool) -> Work:
     """Pay, wait and watch 1,000 payments against a sandbox: no account, no network."""
     # Here because the other commands need no server, and start sooner without one.
     from little_pay_async._cli.demo import JsonStage, TerminalStage, play  # noqa: PLC0415
 
     programs = _for_programs(as_json=as_json)
-    return anyio.run(play, JsonStage() if programs else TerminalStage(Console(highlight=False)))
+    stage = JsonStage() if programs else TerminalStage(Console(highlight=False))
+    return lambda: play(stage)
 
 
 @little_pay.command()
@@ -124,14 +141,10 @@ def demo(*, as_json: bool) -> int:
     "--port", type=click.IntRange(0, 65535), default=8300, show_default=True, help="0: any."
 )
 @_as_json
-def sandbox(host: str, port: int, *, as_json: bool) -> None:
+def sandbox(host: str, port: int, *, as_json: bool) -> Work:
     """Serve a sandbox of Little Pay until Ctrl-C. It moves no money."""
     # As above.
     from little_pay_async._cli.serving import serve  # noqa: PLC0415
 
     open_files.raise_limit()
-    anyio.run(lambda: serve(host, port, as_json=_for_programs(as_json=as_json)))
-
-
-def _watch(keys: Iterable[str] | AsyncIterable[str], timeout: float, report: Report) -> int:
-    return anyio.run(lambda: watch_keys(keys, timeout=timeout, report=report))
+    return lambda: serve(host, port, as_json=_for_programs(as_json=as_json))

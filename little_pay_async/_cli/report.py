@@ -142,13 +142,15 @@ def _line_of(outcome: Outcome) -> Text:
 
 def described(payment: Payment) -> str:
     """Return amount, provider and message of a payment, as far as it has them."""
-    amount = None if payment.amount is None else f"{payment.currency or ''} {payment.amount:,}"
-    parts = (amount, payment.provider and payment.provider.value, payment.message)
-    return one_line("  ".join(part for part in parts if part))
+    amount = None if payment.amount is None else f"{payment.amount:,}"
+    parts = (payment.currency, amount, payment.provider and payment.provider.value, payment.message)
+    return one_line(" ".join(part for part in parts if part))
 
 
 def print_pending(keys: tuple[str, ...]) -> None:
     """Print on standard error what a watch that was broken off leaves, as `--from` takes it."""
+    if not keys:
+        return
     sys.stderr.write(
         f"# {len(keys):,} still pending: watch them again with these lines as --from FILE\n"
     )

@@ -3,11 +3,12 @@
 import anyio
 import click
 
+from little_pay_async._cli.outcomes import ALL_COMPLETED
 from little_pay_async._cli.report import print_json
 from little_pay_async.sandbox import Sandbox
 
 
-async def serve(host: str, port: int, *, as_json: bool) -> None:
+async def serve(host: str, port: int, *, as_json: bool) -> int:
     """Serve a sandbox until it is cancelled.
 
     Raises:
@@ -27,3 +28,4 @@ async def serve(host: str, port: int, *, as_json: bool) -> None:
                 click.echo(f"  export {name}={value}")
             click.echo("\nCtrl-C ends it.")
         await anyio.sleep_forever()
+    return ALL_COMPLETED  # pragma: no cover - it is cancelled

@@ -61,6 +61,7 @@ async def watch_keys(
         OSError: The keys can't be read, or nobody reads what is printed.
     """
     tally = Tally()
+    in_hand: tuple[str, ...] = ()
     async with AsyncLittlePay() as pay:
         watch = pay.watch(keys, timeout=timeout)
         began = anyio.current_time()
@@ -69,13 +70,16 @@ async def watch_keys(
                 async with watch:
                     async for settlement in with_ticks(watch):
                         if settlement is not None:
+                            in_hand = (settlement.key,)
                             outcome = outcome_of(settlement)
-                            tally.count(outcome)
                             report.found(outcome)
+                            tally.count(outcome)
+                            in_hand = ()
                         report.getting_on(watch, tally)
         except BaseException:
-            print_pending(watch.pending)
-            report.pending(watch.pending)
+            pending = in_hand + watch.pending
+            print_pending(pending)
+            report.pending(pending)
             raise
         report.summary(tally, anyio.current_time() - began)
     return tally.exit_code

@@ -33,7 +33,7 @@ class Crowd:
         took: Seconds that the watch took.
     """
 
-    size: int = 1_000
+    size: int
     created: int = 0
     tally: Tally = attrs.field(factory=Tally)
     held: int = 0

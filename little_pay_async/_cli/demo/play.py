@@ -16,14 +16,18 @@ from little_pay_async.sandbox import Sandbox
 _OTHER_FILES = 100
 
 
-async def play(stage: Stage) -> int:
+async def play(stage: Stage, *, size: int = 1_000) -> int:
     """Play it, and return 0 only if everything came out as expected.
+
+    Args:
+        stage: Where it is shown.
+        size: How many payments are watched at once.
 
     Raises:
         LittlePayError: What makes going on impossible.
     """
     os.environ["no_proxy"] = "*"  # no proxy leads to this process
-    crowd = Crowd()
+    crowd = Crowd(size=size)
     began = anyio.current_time()
     async with (
         Sandbox() as sandbox,

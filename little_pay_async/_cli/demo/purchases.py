@@ -12,8 +12,8 @@ from little_pay_async._errors import LittlePayError
 from little_pay_async._models import Payment, PaymentStatus, Provider
 from little_pay_async._msisdn import Msisdn
 
-# Nothing listens there.
-CALLBACK_URL = "http://127.0.0.1:9/callbacks"
+# Nothing is posted there: the sandbox posts to loopback addresses alone.
+CALLBACK_URL = "https://shop.example/callbacks/little-pay"
 
 
 @attrs.define(kw_only=True)
@@ -69,7 +69,7 @@ def purchases_to_make() -> list[Purchase]:
     return [
         Purchase(
             key="DEMOTICKETS",
-            what="Concert tickets",
+            what="Tickets",
             provider=Provider.MPESA,
             mobile=Msisdn.unchecked("254700000001"),
             currency="KES",

@@ -30,18 +30,21 @@ class Stage(Protocol):
 
     def purchases(self, purchases: list[Purchase]) -> AbstractContextManager[None]:
         """Show purchases while they go on."""
+        ...
 
     def changed(self, purchase: Purchase) -> None:
         """Show what a purchase has come to."""
 
     def creating(self, crowd: Crowd) -> AbstractContextManager[None]:
         """Show the crowd while it is created."""
+        ...
 
     def created(self, crowd: Crowd) -> None:
         """Show how many of the crowd have been created."""
 
     def watching(self) -> AbstractContextManager[None]:
         """Show the crowd while it is watched."""
+        ...
 
     def watched(self, crowd: Crowd, watch: Watch) -> None:
         """Show how the watch of the crowd is getting on."""
@@ -62,7 +65,7 @@ class TerminalStage:
     def opened(self, url: str) -> None:
         """Print where the sandbox is."""
         self._console.print(
-            f"[bold]little-pay demo[/]  a sandbox of Little Pay in this process, at {url}\n"
+            f"[bold]little-pay demo[/], with a sandbox at {url}\n"
             "[dim]No account, no money, no network beyond this machine.[/]\n"
         )
 
@@ -104,7 +107,7 @@ class TerminalStage:
 
     def ended(self, purchases: list[Purchase], crowd: Crowd, took: float, *, well: bool) -> None:
         """Print the table."""
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
         for name in ("Payment", "Provider", "Amount", "Outcome", "Took"):
             table.add_column(name, justify="right" if name in {"Amount", "Took"} else "left")
         for purchase in purchases:
@@ -116,13 +119,13 @@ class TerminalStage:
             "",
             "",
             Text.from_markup(
-                f"{_settled(crowd)}\n{counts(crowd.tally)}, {crowd.held:,} polls held at once"
+                f"{_settled(crowd)}\n{counts(crowd.tally)}, {crowd.held:,} held at once"
             ),
             _took(crowd.took),
         )
-        self._console.print(table)
+        self._console.print("", table, "", sep="\n")
         self._console.print(
-            f"[green]Everything came out as expected[/], in {took:.1f} s."
+            f"[green]Everything came out as expected[/], the failures too, in {took:.1f} s."
             if well
             else f"[red]Not everything came out as expected[/], in {took:.1f} s."
         )
@@ -212,7 +215,7 @@ def _took(took: float | None) -> str:
 def _doing(purchase: Purchase) -> Text:
     line = Text(
         f"  {purchase.provider.value:<7} {mask_digits(str(purchase.mobile))}  "
-        f"{_amount(purchase):>12}  {purchase.what:<16} "
+        f"{_amount(purchase):>12}  {purchase.what:<13} "
     )
     return line.append(purchase.doing, "yellow") if purchase.doing else line + _marked(purchase)
 
@@ -228,14 +231,12 @@ def _outcome(purchase: Purchase) -> Text:
         return Text(purchase.error or "not created", "yellow")
     status = purchase.payment.status
     text = Text(status.value, colour_of(status))
-    if status is PaymentStatus.FAILED is purchase.expected:
-        text.append(", as planned: the payer declines", "dim")
+    if status is PaymentStatus.FAILED and purchase.payment.message:
+        text.append(f": {purchase.payment.message}")
     if purchase.refund is PaymentStatus.COMPLETED:
         text.append(", refunded", "cyan")
     elif purchase.refund is not None:
         text.append(f", refund {purchase.refund.value}", "yellow")
-    if purchase.payment.message:
-        text.append(f"  {purchase.payment.message}", "dim")
     return text
 
 
