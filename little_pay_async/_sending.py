@@ -262,7 +262,9 @@ async def _fetch(http: httpx.AsyncClient, request: httpx.Request, answer: _wire.
         if response.is_stream_consumed:  # by a hook
             answer.body += response.content
             return
-        async for chunk in response.aiter_raw():
+        # Not `aiter_raw()`: what it adds, chunks of a size and a count of bytes, nobody needs.
+        assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - as httpx does
+        async for chunk in response.stream:
             answer.body += chunk
             del chunk
             if len(answer.body) > 2 * _wire.MAX_BODY:

@@ -172,8 +172,11 @@ def _section(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _first(name: str, *places: Mapping[str, Any]) -> Any:
     """Return the first value of that name that says something."""
-    values = (place.get(name) for place in places)
-    return next((value for value in values if value not in (None, "")), None)
+    for place in places:
+        value = place.get(name)
+        if value is not None and value != "":
+            return value
+    return None
 
 
 def _structure(values: Mapping[str, Any], cls: type[T]) -> T:
