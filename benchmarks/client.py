@@ -57,7 +57,7 @@ async def httpx_aiohttp(url: str, context: ssl.SSLContext | None):  # noqa: ANN2
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=context or True),
     )
-    async with httpx.AsyncClient(transport=AiohttpTransport(session), timeout=None) as client:
+    async with httpx.AsyncClient(transport=AiohttpTransport(client=session), timeout=None) as client:
         yield by_hand(httpx_ask(client, url))
 
 
