@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from little_pay_async import AsyncLittlePay
+from little_pay_async._cli import commands, running
+from little_pay_async._cli.key_list import read_keys
 from little_pay_async.sandbox import Sandbox
 
 pytestmark = [pytest.mark.anyio, pytest.mark.asyncio_only]
@@ -390,6 +393,51 @@ async def test_sandbox_is_served_until_ctrl_c() -> None:
         assert (await interrupted(process, output)).code == 130
 
 
+async def test_keys_that_can_not_be_read() -> None:
+    readable, writable = os.pipe()
+    os.close(writable)
+    os.close(readable)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        [key async for key in read_keys(readable)]
+
+
+async def test_reading_ends_with_the_watch() -> None:
+    readable, writable = os.pipe()
+    os.write(writable, b"FIRST\nSECOND\n")
+    keys = read_keys(readable)
+    assert await anext(keys) == "FIRST"
+    await keys.aclose()
+    os.write(writable, b"THIRD\n")
+    os.close(writable)
+    reader = next((t for t in threading.enumerate() if t.name == "little-pay keys"), None)
+    if reader is not None:
+        await anyio.to_thread.run_sync(reader.join)
+    os.close(readable)
+
+
+def test_a_mistake_of_ours_is_no_failed_payment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def mistaken(*_arguments: object, **_options: object) -> None:
+        raise ExceptionGroup("tasks", [ZeroDivisionError("a mistake")])
+
+    monkeypatch.setattr(commands, "check_keys", mistaken)
+    assert running.run(["status", "ORDER42"]) == 3
+    assert "ZeroDivisionError: a mistake" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
+async def test_the_limit_on_open_files_is_raised() -> None:
+    code = (
+        "import resource; from little_pay_async._cli.open_files import raise_limit;"
+        "_, hard = resource.getrlimit(resource.RLIMIT_NOFILE);"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard)); raised = raise_limit();"
+        "print(raised, *resource.getrlimit(resource.RLIMIT_NOFILE), hard)"
+    )
+    ran = await anyio.run_process([sys.executable, "-P", "-c", code])
+    assert len(set(ran.stdout.split())) == 1
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX's")
 class TestOnATerminal:
     async def test_watch_shows_lines_and_counts(
@@ -418,6 +466,14 @@ class TestOnATerminal:
         code, shown = await on_terminal("watch", "DONE", "--json", env=environment)
         assert code == 0
         assert json.loads(shown)["status"] == "COMPLETED"
+
+    async def test_sandbox_says_what_to_export(self) -> None:
+        bare = environment_of("http://127.0.0.1:9", None)
+        code, shown = await on_terminal("sandbox", "--port", "0", env=bare, until="Ctrl-C ends")
+        assert code == 130
+        assert "SANDBOX" in shown
+        assert "export LITTLE_PAY_BASE_URL=http://127.0.0.1:" in shown
+        assert "export LITTLE_PAY_API_KEY=sandbox-api-key" in shown
 
     async def test_ctrl_c(self, sandbox: Sandbox, environment: dict[str, str]) -> None:
         await create(sandbox, environment, DONE="COMPLETED", RINGING="PENDING")

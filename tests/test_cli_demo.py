@@ -3,15 +3,18 @@
 import io
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 
-import anyio
+import attrs
 import pytest
 from rich.console import Console
 
 from little_pay_async import PaymentStatus
 from little_pay_async._cli.demo import JsonStage, TerminalStage, crowd, play, purchases
+
+play_module = sys.modules[play.__module__]  # whose name the function has taken
 
 pytestmark = [pytest.mark.anyio, pytest.mark.asyncio_only]
 
@@ -34,9 +37,10 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     os.environ.pop("no_proxy", None)  # set by the demo, for its own process
 
 
-async def test_the_whole_of_it_as_a_process() -> None:
-    ran = await anyio.run_process(
-        [sys.executable, "-P", "-m", "little_pay_async", "demo"], check=False
+@pytest.mark.timeout(300)  # it takes seconds, but where it is measured on a busy machine
+def test_the_whole_of_it_as_a_process() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-P", "-m", "little_pay_async", "demo"], capture_output=True, check=False
     )
     assert (ran.returncode, ran.stderr) == (0, b""), ran.stderr.decode()
     lines = [json.loads(line) for line in ran.stdout.splitlines()]
@@ -83,6 +87,18 @@ async def test_a_payment_that_comes_out_otherwise(
     monkeypatch.setattr(purchases.Purchase, "as_expected", False)
     assert await play(JsonStage(), size=20) == 3
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["as_expected"] is False
+
+
+async def test_a_payment_that_can_not_be_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    twice = purchases.purchases_to_make()[0]
+    monkeypatch.setattr(play_module, "purchases_to_make", lambda: [twice, attrs.evolve(twice)])
+    assert await play(JsonStage(), size=20) == 3
+    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    outcomes = [line for line in shown if line["event"] == "outcome"][:2]
+    assert sum(line["status"] == "COMPLETED" for line in outcomes) == 1
+    assert any("ConflictError" in (line["error"] or "") for line in outcomes)
 
 
 async def test_a_crowd_that_comes_out_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

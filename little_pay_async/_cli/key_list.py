@@ -4,7 +4,7 @@ import contextlib
 import math
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import anyio
 import anyio.from_thread
@@ -14,7 +14,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 _CHUNK = 65_536
 
 
-async def read_keys(descriptor: int) -> AsyncIterator[str]:
+async def read_keys(descriptor: int) -> AsyncGenerator[str, None]:
     """Yield the keys that can be read from an open file, each as soon as its line has come.
 
     Blank lines and lines that begin with `#` are passed over. A thread reads: it works alike for
