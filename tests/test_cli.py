@@ -15,7 +15,7 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import Process
+from anyio.abc import Process, SocketAttribute
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from little_pay_async import AsyncLittlePay
@@ -255,12 +255,28 @@ async def test_ctrl_c_prints_what_is_pending(
     assert again.statuses == {"FIRST": "COMPLETED", "LAST": "COMPLETED"}
 
 
+async def test_ctrl_c_where_no_answer_comes() -> None:
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - this is no Django
+        environment = environment_of(f"http://127.0.0.1:{port}", "key")
+        async with (
+            started("status", "ORDER42", environment=environment) as (process, output),
+            await listener.listeners[0].accept() as connection,
+        ):
+            await connection.receive()
+            ran = await interrupted(process, output)
+    assert ran.code == 130
+    assert ran.statuses == {"ORDER42": None}
+    assert ran.err.splitlines()[1:] == ["ORDER42"]
+
+
 @pytest.mark.parametrize("command", ["status", "watch"])
 async def test_without_a_credential(command: str) -> None:
     environment = environment_of(f"http://127.0.0.1:{unused_port()}", api_key=None)
     ran = await run(command, "ORDER42", environment=environment)
-    assert ran.code == 2
-    assert "LITTLE_PAY_API_KEY" in ran.err.splitlines()[-1]
+    assert (ran.code, ran.out) == (2, "")
+    assert len(ran.err.splitlines()) == 1
+    assert "LITTLE_PAY_API_KEY" in ran.err
 
 
 async def test_with_a_base_url_that_would_show_credentials() -> None:

@@ -22,7 +22,11 @@ def main() -> None:
             "run pip install 'little-pay-async[cli]'\n"
         )
         sys.exit(2)
-    # Here because it needs what was just looked for.
-    from little_pay_async._cli.running import run  # noqa: PLC0415
+    try:
+        # Here because it needs what was just looked for.
+        from little_pay_async._cli.running import run  # noqa: PLC0415
 
-    sys.exit(run(sys.argv[1:]))
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # before it had begun
+        code = 130
+    sys.exit(code)

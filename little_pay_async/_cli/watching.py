@@ -12,13 +12,15 @@ from little_pay_async._cli.outcomes import Outcome, Tally, named, outcome_of
 from little_pay_async._cli.progress import TICK
 from little_pay_async._cli.report import Report, print_pending
 from little_pay_async._client import AsyncLittlePay
-from little_pay_async._errors import LittlePayError
+from little_pay_async._errors import ConfigurationError, LittlePayError
 from little_pay_async._models import Settlement
 from little_pay_async._watch import Watch
 
 
-async def check_keys(keys: Iterable[str], *, timeout: float | None, report: Report) -> int:
+async def check_keys(keys: tuple[str, ...], *, timeout: float | None, report: Report) -> int:
     """Ask once for each key and show how it stands; return the exit code.
+
+    Cancelled, it prints all keys: of none it is known how it stands.
 
     Raises:
         LittlePayError: What makes every key hopeless.
@@ -34,7 +36,11 @@ async def check_keys(keys: Iterable[str], *, timeout: float | None, report: Repo
         session.http.event_hooks["request"].append(count)
         pay = session if timeout is None else session.with_options(timeout=timeout)
         began = anyio.current_time()
-        found = await pay.check(keys)
+        try:
+            found = await pay.check(keys)
+        except anyio.get_cancelled_exc_class():
+            _leave(keys, report)
+            raise
         took = anyio.current_time() - began
     with report:
         for key, payment_or_error in found.items():
@@ -76,13 +82,18 @@ async def watch_keys(
                             tally.count(outcome)
                             in_hand = ()
                         report.getting_on(watch, tally)
+        except ConfigurationError:  # nothing was asked
+            raise
         except BaseException:
-            pending = in_hand + watch.pending
-            print_pending(pending)
-            report.pending(pending)
+            _leave(in_hand + watch.pending, report)
             raise
         report.summary(tally, anyio.current_time() - began)
     return tally.exit_code
+
+
+def _leave(pending: tuple[str, ...], report: Report) -> None:
+    print_pending(pending)
+    report.pending(pending)
 
 
 async def with_ticks(watch: Watch) -> AsyncIterator[Settlement | None]:
