@@ -15,7 +15,7 @@ from little_pay_async.sandbox import Sandbox
 _CREATED_AT_ONCE = 40
 _EVERY_SO_MANY_FAIL = 20
 _SETTLED_AT_ONCE = 10
-_SECONDS_BETWEEN = 0.025
+_SECONDS_BETWEEN = 0.02
 # For so long payers wait until all polls are held: where files are few, they never are.
 _SECONDS_TO_PARK = 3.0
 _TIMEOUT = 60.0
