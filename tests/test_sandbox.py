@@ -403,11 +403,15 @@ class TestOutcomes:
         await visitor.process(await visitor.reference(), mobile)
         assert (await visitor.status(held=True)).json()["data"]["status"] == "COMPLETED"
 
-    async def test_settled_by_hand_first(self, visitor: Visitor) -> None:
-        reference = await visitor.reference()
-        await visitor.process(reference, "254700000001")
-        visitor.sandbox.settle(reference, "FAILED")
-        assert (await visitor.status(held=True)).json()["data"]["status"] == "FAILED"
+    @pytest.mark.parametrize("by_hand", ["FAILED", None])
+    async def test_settled_by_hand_first(self, sandbox: Sandbox, by_hand: str | None) -> None:
+        entry = sandbox.book.add(INTENT, anyio.current_time())
+        assert entry is not None
+        sandbox.ring(entry, Outcome("COMPLETED", "Success", after=0.0))
+        if by_hand is not None:
+            sandbox.settle(entry.reference, by_hand)
+        await anyio.wait_all_tasks_blocked()
+        assert entry.status == (by_hand or "COMPLETED")
 
 
 def test_the_slow_one_is_slow() -> None:
