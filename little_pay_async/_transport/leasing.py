@@ -11,16 +11,19 @@ Rules of this file:
 - A transport is leased to one request. It is leased again only if its response was read to the
   end; else it is closed, for its connection may be half-used.
 - Idle transports are taken last in, first out, so that as few connections as possible stay warm.
+- What is counted is counted before anything is awaited: closing may be cancelled, counting not.
 """
 
 import socket
 import ssl
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 
 import anyio
 import httpx
+
+from little_pay_async._transport.lease import Close, Lease, LeasedStream, close_all
 
 _IDLE_SECONDS = 60.0
 # A peer that is gone without a word is noticed after a minute and a half.
@@ -35,6 +38,9 @@ def one_connection(
     Args:
         ssl_context: Shared by all of them: making one takes longer than a handshake.
         proxy: What to go through, if anything.
+
+    Raises:
+        ImportError: A SOCKS proxy needs a package that is not installed.
     """
     keepalive = [
         (socket.IPPROTO_TCP, getattr(socket, name), value)
@@ -54,7 +60,8 @@ def one_connection(
 class LeasingTransport(httpx.AsyncBaseTransport):
     """Sends each request by a transport that serves it alone.
 
-    `request.extensions["fresh_connection"]` asks for a connection that nobody has used before.
+    Where `request.extensions["fresh_connection"]` is True, the request goes out on a connection
+    that nobody has used before.
 
     Args:
         max_connections: How many there may be, idle ones included.
@@ -74,87 +81,81 @@ class LeasingTransport(httpx.AsyncBaseTransport):
         self._open_transport = open_transport
         self._idle_seconds = idle_seconds
         self._taken = 0
-        self._waiting: OrderedDict[_Waiter, None] = OrderedDict()
-        self._leased: set[httpx.AsyncHTTPTransport] = set()
+        self._waiting: OrderedDict[anyio.Event, None] = OrderedDict()
+        self._leases: set[Lease] = set()
         self._idle: deque[tuple[httpx.AsyncHTTPTransport, float]] = deque()
         self._closed = False
 
     def __repr__(self) -> str:
         return (
-            f"<LeasingTransport {len(self._leased)} leased, {len(self._idle)} idle, "
+            f"<LeasingTransport {len(self._leases)} leased, {len(self._idle)} idle, "
             f"{len(self._waiting)} waiting, of {self._max_connections}>"
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; its place is free again once the response is closed.
+        """Send a request; its place is free again once the response is closed, or broke off.
 
         Cancellation drops the connection, and gives the place back.
 
         Raises:
             httpx.PoolTimeout: No place within the request's pool timeout.
-            httpx.ConnectError: This transport is closed.
+            httpx.ConnectError: This transport was closed before the request could be sent.
+            httpx.ReadError: This transport was closed while the request was under way.
             httpx.TransportError: Whatever httpx's transport raises.
         """
         await self._take_place(request)
+        lease = Lease(request)
+        self._leases.add(lease)
         try:
-            transport, surplus = self._pick(fresh="fresh_connection" in request.extensions)
+            with lease.scope:
+                return await self._send(request, lease)
         except BaseException:
-            self._free_place()
+            await self._end(lease, reusable=False)
             raise
-        try:
-            for old in surplus:
-                await _close(old)
-            response = await transport.handle_async_request(request)
-        except BaseException:
-            await self._end_lease(transport, reusable=False)
-            raise
-        assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - httpx's own
-        response.stream = _LeasedStream(
-            response.stream, lambda whole: self._end_lease(transport, reusable=whole)
-        )
-        return response
+        await self._end(lease, reusable=False)
+        raise httpx.ReadError("the transport was closed meanwhile", request=request)
 
     async def aclose(self) -> None:
-        """Close all connections, those in use too; who waits for one gets an error."""
+        """Close all connections, those in use too; who uses one or waits for one gets an error."""
         self._closed = True
-        waiting, self._waiting = self._waiting, OrderedDict()
-        for waiter in waiting:
-            waiter.event.set()
-        transports = [*self._leased, *(transport for transport, _ in self._idle)]
+        for turn in self._waiting:
+            turn.set()
+        to_close: list[Close] = [transport.aclose for transport, _ in self._idle]
         self._idle.clear()
-        for transport in transports:
-            await _close(transport)
+        for lease in self._leases:
+            lease.scope.cancel()
+            to_close += lease.holds()
+        await close_all(to_close)
 
     async def _take_place(self, request: httpx.Request) -> None:
         self._check_open(request)
         if self._taken < self._max_connections:
             self._taken += 1
             return
-        waiter = _Waiter()
-        self._waiting[waiter] = None
+        turn = anyio.Event()
+        self._waiting[turn] = None  # until it is given a place
         try:
             with anyio.move_on_after(request.extensions.get("timeout", {}).get("pool")):
-                await waiter.event.wait()
+                await turn.wait()
         except BaseException:
-            self._leave(waiter)
+            self._leave(turn)
             raise
-        if waiter.has_place:
+        if turn not in self._waiting and not self._closed:
             return
-        self._leave(waiter)
+        self._leave(turn)
         self._check_open(request)
         raise httpx.PoolTimeout("no connection became free in time", request=request)
 
-    def _leave(self, waiter: "_Waiter") -> None:
-        if waiter.has_place:  # cancelled in the very step in which it was given
+    def _leave(self, turn: anyio.Event) -> None:
+        if turn in self._waiting:
+            del self._waiting[turn]
+        else:  # cancelled, or closed, in the very step in which it was given a place
             self._free_place()
-        else:
-            self._waiting.pop(waiter, None)
 
     def _free_place(self) -> None:
         if self._waiting:
-            waiter, _ = self._waiting.popitem(last=False)
-            waiter.has_place = True
-            waiter.event.set()
+            turn, _ = self._waiting.popitem(last=False)
+            turn.set()
         else:
             self._taken -= 1
 
@@ -162,74 +163,44 @@ class LeasingTransport(httpx.AsyncBaseTransport):
         if self._closed:
             raise httpx.ConnectError("the transport is closed", request=request)
 
-    def _pick(
-        self, *, fresh: bool
-    ) -> tuple[httpx.AsyncHTTPTransport, list[httpx.AsyncHTTPTransport]]:
-        """Return the transport to use, and those to close before."""
-        surplus = []
+    async def _send(self, request: httpx.Request, lease: Lease) -> httpx.Response:
+        fresh = request.extensions.get("fresh_connection") is True
+        surplus = self._pop_surplus(fresh=fresh)
+        try:
+            if self._idle and not fresh:
+                transport, _ = self._idle.pop()
+            else:
+                transport = self._open_transport()
+            lease.transport = transport
+        finally:
+            await close_all(surplus)
+        response = await transport.handle_async_request(lease.traced(request))
+        if response.is_closed:  # by who stood in for httpx's transport: nobody will close it again
+            await self._end(lease, reusable=True)
+            return response
+        assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - as httpx does
+        response.stream = LeasedStream(
+            response.stream, lambda whole: self._end(lease, reusable=whole)
+        )
+        return response
+
+    def _pop_surplus(self, *, fresh: bool) -> list[Close]:
+        """Take out what was idle for too long, and who must make room for a fresh connection."""
+        surplus: list[Close] = []
         oldest_allowed = time.monotonic() - self._idle_seconds
         while self._idle and self._idle[0][1] < oldest_allowed:
-            surplus.append(self._idle.popleft()[0])
-        if self._idle and not fresh:
-            transport, _ = self._idle.pop()
-        else:
-            if self._idle and self._taken + len(self._idle) > self._max_connections:
-                surplus.append(self._idle.popleft()[0])
-            transport = self._open_transport()
-        self._leased.add(transport)
-        return transport, surplus
+            surplus.append(self._idle.popleft()[0].aclose)
+        if fresh and self._idle and len(self._leases) + len(self._idle) > self._max_connections:
+            surplus.append(self._idle.popleft()[0].aclose)
+        return surplus
 
-    async def _end_lease(self, transport: httpx.AsyncHTTPTransport, *, reusable: bool) -> None:
-        self._leased.discard(transport)
-        keep = reusable and not self._closed
-        if keep:
-            self._idle.append((transport, time.monotonic()))
-        self._free_place()
-        if not keep:
-            await _close(transport)
-
-
-class _Waiter:
-    """A request that waits for a place."""
-
-    __slots__ = ("event", "has_place")
-
-    def __init__(self) -> None:
-        self.event = anyio.Event()
-        self.has_place = False
-
-
-class _LeasedStream(httpx.AsyncByteStream):
-    """A response's body; closing it ends the lease."""
-
-    def __init__(
-        self,
-        stream: httpx.AsyncByteStream,
-        end_lease: Callable[[bool], Awaitable[None]],
-    ) -> None:
-        self._stream = stream
-        self._end_lease = end_lease
-        self._whole = False
-        self._closed = False
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for part in self._stream:
-            yield part
-        self._whole = True
-
-    async def aclose(self) -> None:
-        if self._closed:
+    async def _end(self, lease: Lease, *, reusable: bool) -> None:
+        if lease not in self._leases:
             return
-        self._closed = True
-        try:
-            await self._stream.aclose()
-        except BaseException:
-            self._whole = False
-            raise
-        finally:
-            await self._end_lease(self._whole)
-
-
-async def _close(transport: httpx.AsyncHTTPTransport) -> None:
-    with anyio.CancelScope(shield=True):
-        await transport.aclose()
+        self._leases.remove(lease)
+        to_close = lease.holds()
+        if reusable and not self._closed and lease.transport is not None:
+            self._idle.append((lease.transport, time.monotonic()))
+            to_close = []
+        self._free_place()
+        await close_all(to_close)
