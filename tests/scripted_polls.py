@@ -7,6 +7,7 @@ wait, the clock jumps to the next timer.
 import asyncio
 import inspect
 import itertools
+import logging
 import selectors
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -307,6 +308,11 @@ def gaps(times: list[float]) -> list[float]:
 def stats(**numbers: int) -> WatchStatistics:
     nothing = dict.fromkeys(("keys", "settled", "in_flight", "requests", "retries"), 0)
     return WatchStatistics(**(nothing | numbers))
+
+
+def logged_by_us(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """Leave out what asyncio's debug mode says of a slow machine."""
+    return [record for record in caplog.records if record.name.startswith("little_pay_async")]
 
 
 # Callbacks

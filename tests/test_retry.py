@@ -42,6 +42,8 @@ from little_pay_async._retry import (
     retry_after,
 )
 
+from .scripted_polls import logged_by_us
+
 
 def status_error(code: int, retry_after: float | None = None) -> APIStatusError:
     kinds: dict[int, type[APIStatusError]] = {
@@ -446,7 +448,7 @@ async def test_each_retry_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     sent = Sent(error, "paid")
     with caplog.at_level(logging.DEBUG, logger="little_pay_async"):
         await sent.policy().run(sent.send, moves_money=False, max_retries=2)
-    [record] = caplog.records
+    [record] = logged_by_us(caplog)
     assert record.levelno == logging.INFO
     assert (record.__dict__["key"], record.__dict__["tries"]) == ("ORDER1", 1)
     assert record.__dict__["pause"] == 0.5
@@ -460,7 +462,7 @@ async def test_nothing_is_logged_where_nothing_is_sent_again(
     sent = Sent(status_error(404))
     with caplog.at_level(logging.DEBUG, logger="little_pay_async"), pytest.raises(NotFoundError):
         await sent.policy().run(sent.send, moves_money=False, max_retries=2)
-    assert caplog.records == []
+    assert logged_by_us(caplog) == []
 
 
 # In a watch

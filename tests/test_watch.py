@@ -44,6 +44,7 @@ from .scripted_polls import (
     answer,
     broken,
     in_virtual_time,
+    logged_by_us,
     named,
     no_envelope,
     only,
@@ -879,7 +880,7 @@ async def test_what_settles_nothing(callback: Any, caplog: pytest.LogCaptureFixt
         await anyio.wait_all_tasks_blocked()
         assert server.parked["A"] == 1
         assert (watch.pending, watch.statistics().settled) == (("A",), 0)
-    assert caplog.records == []
+    assert logged_by_us(caplog) == []
 
 
 async def test_whichever_comes_first_wins_and_the_other_is_dropped_silently(
@@ -894,7 +895,7 @@ async def test_whichever_comes_first_wins_and_the_other_is_dropped_silently(
         assert (await anext(watch)).key == "CALLED"
         assert watch.deliver(Callback(key="CALLED")) is False
         assert watch.pending == ("UNREAD",)
-    assert caplog.records == []
+    assert logged_by_us(caplog) == []
 
 
 async def test_a_callback_and_a_poll_in_the_same_moment_settle_a_key_once() -> None:
@@ -935,7 +936,7 @@ async def test_a_different_second_final_answer_is_logged_and_dropped(
         assert settlement.payment.status is COMPLETED
         with pytest.raises(StopAsyncIteration):
             await anext(watch)
-    [record] = caplog.records
+    [record] = logged_by_us(caplog)
     assert (record.name, record.levelno) == ("little_pay_async.watch", logging.WARNING)
     assert "FAILED after COMPLETED" in record.getMessage()
     assert record.__dict__["key"] in {key, "REF"}
@@ -947,7 +948,7 @@ async def test_a_callback_after_an_error_contradicts_nothing(
     async with watch_over(Server(always=answer(404)), ["A"]) as watch:
         assert isinstance((await anext(watch)).error, NotFoundError)
         assert watch.deliver(Callback(key="A")) is False
-    assert caplog.records == []
+    assert logged_by_us(caplog) == []
 
 
 # Consumers
