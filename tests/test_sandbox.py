@@ -22,6 +22,7 @@ from little_pay_async.sandbox import (
     Sandbox,
     Weather,
     app,
+    outcomes,
 )
 from little_pay_async.sandbox.serving import serving
 
@@ -420,7 +421,16 @@ def test_the_slow_one_is_slow() -> None:
     assert all(slow.after >= 5 * other.after for other in OUTCOMES.values() if other is not slow)
 
 
-@pytest.mark.parametrize("digits", OUTCOMES.keys() - {"0000000"})
+def test_the_table_in_words_is_the_table() -> None:
+    assert outcomes.__doc__ is not None
+    rows = re.findall(r"^\| (\d{7}) \| (\w+).* \| ?([\d.]*)", outcomes.__doc__, re.MULTILINE)
+    assert rows == [
+        (digits, each.status or "nothing", f"{each.after:g}" if each.status else "")
+        for digits, each in OUTCOMES.items()
+    ]
+
+
+@pytest.mark.parametrize("digits", sorted(OUTCOMES.keys() - {"0000000"}))
 def test_magic_numbers_are_valid(digits: str) -> None:
     assert str(Msisdn.parse(f"+25470{digits}")) == f"25470{digits}"
 

@@ -1,7 +1,18 @@
 """Magic phone numbers: what the payer at the other end does is chosen by the number that rings.
 
 As in the sandboxes of other payment services. Only the last seven digits count, so that each works
-with any country code: 254700000001 and 233000000001 both complete.
+with any country code: 254700000001 and 233200000001 both complete.
+
+| last digits | what becomes of the payment | after |
+|---|---|---|
+| 0000000 | COMPLETED: the documented placeholders, 25400000000 and 23300000000 | 0.5 s |
+| 0000001 | COMPLETED | 0.5 s |
+| 0000002 | FAILED: the payer declined | 0.5 s |
+| 0000003 | nothing: it stays PENDING until its intent expires, and has FAILED then | |
+| 0000004 | FAILED: insufficient funds | 0.5 s |
+| 0000005 | COMPLETED: the payer took their time | 5 s |
+| 0000006 | UNDER_REVIEW, a status that no client knows | 0.5 s |
+| all others | nothing until `Sandbox.settle` | |
 """
 
 from collections.abc import Mapping
