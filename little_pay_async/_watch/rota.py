@@ -29,14 +29,15 @@ from little_pay_async._errors import (
     UnexpectedResponseError,
 )
 from little_pay_async._models import Payment
-from little_pay_async._retry import HOPELESS, RetryPolicy, ends_a_hold
+from little_pay_async._retry import HOPELESS, RetryPolicy, ends_a_hold, retry_after
 from little_pay_async._watch.places import Places
 
 SHORTEST_HOLD = 1.0
 FIRST_PACE = 1.0
-SLOWEST_PACE = 30.0
+SLOWEST_PACE = 24.0  # with its jitter 30 s
 _PACE_GROWTH = 1.5
 _PACE_JITTER = 1.25
+_SURELY_HELD = 5.0
 # After a loss of many connections at once, so many a second are made again.
 _RECONNECTS_PER_SECOND = 500.0
 
@@ -238,7 +239,7 @@ class Rota:
             entry.scope = None
         if entry.settled or self._tasks is None or outcome is None:
             return
-        pause = self._take_in(entry, outcome, hold, anyio.current_time() - begun)
+        pause = self._take_in(entry, outcome, anyio.current_time() - begun)
         if pause is None:
             return
         if pause > 0:
@@ -255,7 +256,7 @@ class Rota:
         return max(min(SHORTEST_HOLD, self.hold), self.hold / crowd)
 
     def _take_in(
-        self, entry: Entry, outcome: Payment | LittlePayError, hold: float, took: float
+        self, entry: Entry, outcome: Payment | LittlePayError, took: float
     ) -> float | None:
         """Note what a poll brought; return the pause before the next, or None if there is none."""
         if isinstance(outcome, Payment):
@@ -266,13 +267,13 @@ class Rota:
             if outcome.status.is_final:
                 self._settle(entry, None)
                 return None
-            return self._pace(entry, hold, took)
+            return self._pace(entry, took)
         entry.error = outcome
         if isinstance(outcome, HOPELESS):
             self._fail(outcome)
             return None
         if ends_a_hold(outcome):
-            pause = self._pace(entry, hold, took)
+            pause = max(self._pace(entry, took), retry_after(outcome) or 0.0)
             if isinstance(outcome, APIConnectionError) and not isinstance(outcome, APITimeoutError):
                 pause += self.retries.uniform(0.0, max(0.5, self.keys / _RECONNECTS_PER_SECOND))
             return pause
@@ -287,9 +288,9 @@ class Rota:
             entry.to_retry = True
         return pause_or_none
 
-    def _pace(self, entry: Entry, hold: float, took: float) -> float:
+    def _pace(self, entry: Entry, took: float) -> float:
         """Return the pause after a poll that left the payment as it is."""
-        if took >= min(entry.pace, hold):
+        if took >= min(entry.pace, _SURELY_HELD):
             entry.pace = FIRST_PACE
             return 0.0
         apart = self.retries.uniform(entry.pace, entry.pace * _PACE_JITTER)
