@@ -2,7 +2,7 @@
 
 Client and server are two processes, the clients take turns, and the figures are medians of the
 rounds. CPU is the client process's own. Timings move from machine to machine by a factor of two:
-read the ratios. Writes results.json and results.svg beside this file.
+read the ratios. Writes results.json beside this file.
 """
 
 import argparse
