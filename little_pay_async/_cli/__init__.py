@@ -10,7 +10,7 @@ This module imports none of what the `cli` extra brings, so that it can say that
 import sys
 from importlib.util import find_spec
 
-_EXTRA = ("click", "cryptography", "rich", "starlette", "uvicorn")
+_EXTRA = ("click", "cryptography", "httptools", "rich", "starlette", "uvicorn")
 
 
 def main() -> None:
