@@ -1,0 +1,139 @@
+"""Which connection a request goes out on: on real sockets."""
+
+from types import SimpleNamespace
+
+import httpx
+import pytest
+
+from little_pay_async._transport import leasing as leasing_module
+
+from .leases import (
+    answers,
+    client_of,
+    counts,
+    idle,
+    leasing,
+    parked,
+    sends_half,
+)
+from .servers import (
+    Exchange,
+    ScriptedServer,
+    in_turn,
+    response,
+    server_tls,
+)
+
+pytestmark = pytest.mark.anyio
+
+FRESH = {"fresh_connection": True}
+
+
+async def connection_used(client: httpx.AsyncClient, **extensions: bool) -> int:
+    return int((await client.get("/", extensions=extensions)).text)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_one_request_after_another_uses_one_connection(tls: bool) -> None:
+    async with (
+        ScriptedServer(answers, tls=server_tls() if tls else None) as server,
+        client_of(server, leasing(9)) as client,
+    ):
+        assert [await connection_used(client) for _ in range(5)] == [0] * 5
+        assert server.connections == 1
+
+
+async def test_the_connection_used_last_is_used_next() -> None:
+    async with ScriptedServer(answers) as server, client_of(server, leasing(3)) as client:
+        await idle(client, 3)
+        assert [await connection_used(client) for _ in range(3)] == [2, 2, 2]
+        async with parked(client, 3) as held:
+            assert [int(await answer.aread()) for answer in held] == [2, 1, 0]
+
+
+async def test_a_fresh_connection_is_one_that_nobody_used() -> None:
+    async with ScriptedServer(answers) as server, client_of(server, leasing(9)) as client:
+        await idle(client, 2)
+        assert await connection_used(client, **FRESH) == 2
+        assert await connection_used(client, **FRESH) == 3
+        assert await connection_used(client) == 3  # it was fresh once
+        assert await connection_used(client, fresh_connection=False) == 3
+
+
+async def test_the_oldest_idle_connection_makes_room_for_a_fresh_one() -> None:
+    transport = leasing(2)
+    async with ScriptedServer(answers) as server, client_of(server, transport) as client:
+        await idle(client, 2)
+        assert await connection_used(client, **FRESH) == 2
+        await server.until(lambda: server.open == 2)
+        assert counts(transport) == (0, 2, 0)
+        async with parked(client, 2) as held:
+            assert [int(await answer.aread()) for answer in held] == [2, 1]
+
+
+# trio says so of every generator that is left half-way, and httpx nests some.
+@pytest.mark.filterwarnings("ignore:Async generator 'http:ResourceWarning")
+async def test_a_response_that_was_not_read_to_the_end_ends_its_connection() -> None:
+    transport = leasing()
+    async with (
+        ScriptedServer(in_turn(sends_half, answers)) as server,
+        client_of(server, transport) as client,
+    ):
+        async with client.stream("GET", "/") as answer:
+            assert await anext(answer.aiter_raw()) == b"half"
+            assert counts(transport) == (1, 0, 0)
+        assert counts(transport) == (0, 0, 0)
+        await server.until(lambda: server.open == 0)
+        assert await connection_used(client) == 1
+
+
+async def test_a_response_that_breaks_off_ends_its_connection() -> None:
+    async def breaks_off(exchange: Exchange) -> None:
+        await exchange.send(response(b"half", length=8))
+        await exchange.close()
+
+    transport = leasing()
+    async with (
+        ScriptedServer(in_turn(breaks_off, answers)) as server,
+        client_of(server, transport) as client,
+    ):
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.get("/")
+        assert counts(transport) == (0, 0, 0)
+        assert await connection_used(client) == 1
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_an_idle_connection_that_the_server_closed_is_not_used(tls: bool) -> None:
+    async def answers_once(exchange: Exchange) -> None:
+        await answers(exchange)
+        await exchange.close()
+
+    async with (
+        ScriptedServer(answers_once, tls=server_tls() if tls else None) as server,
+        client_of(server, leasing()) as client,
+    ):
+        for number in range(3):
+            assert await connection_used(client) == number
+            await server.until(lambda: server.open == 0)
+
+
+async def test_connections_that_are_idle_for_too_long_are_closed_by_the_next_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(leasing_module, "time", SimpleNamespace(monotonic=lambda: now))
+    transport = leasing(9, idle_seconds=60)
+    async with ScriptedServer(answers) as server, client_of(server, transport) as client:
+        await idle(client, 3)
+        now = 60.0
+        assert await connection_used(client) == 2
+        assert counts(transport) == (0, 3, 0)
+        now = 60.1
+        assert await connection_used(client) == 2  # the other two have not been used since 0
+        await server.until(lambda: server.open == 1)
+        assert counts(transport) == (0, 1, 0)
+        now = 999.0
+        assert await connection_used(client) == 3
+        await server.until(lambda: server.open == 1)
+        assert counts(transport) == (0, 1, 0)
