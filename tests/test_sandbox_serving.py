@@ -1,6 +1,7 @@
 """The sandbox on a socket: how it begins, how it ends, and what it leaves alone."""
 
 import asyncio
+import gc
 import logging
 import socket
 import ssl
@@ -78,6 +79,22 @@ async def test_leaves_nothing_when_cancelled() -> None:
     assert scope.cancelled_caught
     assert not accepts(url)
     assert asyncio.all_tasks() == before
+
+
+async def test_leaves_nothing_when_left_at_once() -> None:
+    def servers() -> list[asyncio.AbstractServer]:
+        # By type(): isinstance would wake every lazy proxy there is.
+        return [
+            each
+            for each in gc.get_objects()
+            if issubclass(type(each), asyncio.AbstractServer) and each.is_serving()
+        ]
+
+    assert servers() == []
+    async with Sandbox() as sandbox:
+        async with sandbox.serve():
+            pass
+        assert servers() == []
 
 
 async def test_twice_at_the_same_port() -> None:

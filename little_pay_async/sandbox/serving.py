@@ -31,11 +31,17 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, let_go: Callable[[], None]) -> None:
         super().__init__(config)
         self._let_go = let_go
+        self.begun = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the program that this server is a part of."""
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin, and tell that it has begun."""
+        await super().startup(sockets)
+        self.begun.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Have what is held answered before its connections are closed."""
@@ -108,10 +114,12 @@ async def serving(
     scheme, name = "https" if ssl_certfile else "http", f"[{host}]" if ":" in host else host
     url = f"{scheme}://{name}:{listener.getsockname()[1]}"
     task = asyncio.create_task(server.serve([listener]))
+    task.add_done_callback(lambda _: server.begun.set())  # or has ended before it began
     try:
         yield url
     finally:
-        server.should_exit = True
         with anyio.CancelScope(shield=True):
+            await server.begun.wait()  # told to end before, uvicorn 0.32 leaves its sockets open
+            server.should_exit = True
             await task
         listener.close()
