@@ -7,6 +7,7 @@ to the event loop and process of its first use.
 import os
 import ssl
 import warnings
+from collections.abc import AsyncIterator
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import quote, urlsplit
 
@@ -150,6 +151,9 @@ class Session:
             raise SessionClosedError("the session is closed: make a new AsyncLittlePay")
         if self.http.is_closed:
             raise SessionClosedError("the http_client is closed: make a new one, and a new session")
+        self._check_home()
+
+    def _check_home(self) -> None:
         here = (anyio.lowlevel.current_token(), os.getpid())
         if self._home is None:
             self._home = here
@@ -170,7 +174,7 @@ class Session:
         if self.closed:
             return
         try:
-            self.check_open()
+            self._check_home()
         finally:
             self.closed = True
         for scope in tuple(self.under_way):
@@ -229,13 +233,39 @@ class Session:
             # placeholder, the wire gets the real path.
             path = call.path.replace(_wire.TOKEN_ID, quote(token_id.reveal(), safe=""))
             extensions["target"] = f"{urlsplit(self._base_url).path}{path}".encode("ascii")
-        return self.http.build_request(
+        request = self.http.build_request(
             call.method,
             self._base_url + call.path.replace(_wire.TOKEN_ID, "-"),
             headers=headers,
             content=call.body,
             extensions=extensions,
         )
+        request.stream = _Body(call.body or b"")
+        return request
+
+
+class _Body(httpx.ByteStream):
+    """A request's body. Of httpx's own a generator is left behind if its sending is cancelled."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body)
+        self._body = body
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Part(self._body)
+
+
+class _Part:
+    def __init__(self, body: bytes) -> None:
+        self._left = [body]
+
+    def __aiter__(self) -> "_Part":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()
 
 
 def _default_ssl_context() -> ssl.SSLContext:
