@@ -160,6 +160,35 @@ async def test_cancelled_in_a_handshake(times: int) -> None:
         await assert_no_descriptor_is_left(server)
 
 
+async def test_cancelled_in_the_handshake_of_a_connection_that_replaces_a_dead_one() -> None:
+    """A transport that was used before connects anew where its connection is gone."""
+    greeted = anyio.Event()
+
+    async def shakes_hands_once(connection: Any) -> None:
+        while connection.number and await connection.stream.receive():  # raises at the end
+            greeted.set()
+
+    async def answers_once(exchange: Exchange) -> None:
+        await answers(exchange)
+        await exchange.close()
+
+    transport = leasing()
+    async with (
+        ScriptedServer(answers_once, tls=server_tls(), greeting=shakes_hands_once) as server,
+        client_of(server, transport) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        await client.get("/")
+        await server.until(lambda: server.open == 0)
+        victim = Victim(lambda: client.get("/"))
+        tasks.start_soon(victim.run)
+        await greeted.wait()
+        victim.cancel()
+        await until(lambda: victim.ended)
+        assert counts(transport) == (0, 0, 0)
+        await assert_no_descriptor_is_left(server)
+
+
 @pytest.mark.parametrize("seed", range(8))
 async def test_no_place_is_lost_among_many(seed: int) -> None:
     """Fifty requests over five places: read, half read or cancelled at some moment."""

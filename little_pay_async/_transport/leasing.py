@@ -171,12 +171,11 @@ class LeasingTransport(httpx.AsyncBaseTransport):
                 transport, _ = self._idle.pop()
             else:
                 transport = self._open_transport()
-                # Not where there is a connection already: it costs a tenth of the whole.
-                request = lease.traced(request)
             lease.transport = transport
         finally:
             await close_all(surplus)
-        response = await transport.handle_async_request(request)
+        # An idle one too, for it connects anew where the server has closed its connection.
+        response = await transport.handle_async_request(lease.traced(request))
         if response.is_closed:  # by who stood in for httpx's transport: nobody will close it again
             await self._end(lease, reusable=True)
             return response
