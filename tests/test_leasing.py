@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import anyio
 import httpx
 import pytest
 
@@ -9,12 +10,14 @@ from little_pay_async._transport import leasing as leasing_module
 
 from .leases import (
     answers,
+    assert_no_descriptor_is_left,
     client_of,
     counts,
     idle,
     leasing,
     parked,
     sends_half,
+    until,
 )
 from .servers import (
     Exchange,
@@ -137,3 +140,59 @@ async def test_connections_that_are_idle_for_too_long_are_closed_by_the_next_req
         assert await connection_used(client) == 3
         await server.until(lambda: server.open == 1)
         assert counts(transport) == (0, 1, 0)
+
+
+# --- Who stands in, and what fails on the way
+
+
+async def test_a_response_that_is_complete_already_holds_no_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Tools that patch httpx's transport see the requests, and may answer with what is closed."""
+    seen = []
+
+    async def stands_in(self: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
+        seen.append((request.method, request.url.path, await request.aread()))
+        return httpx.Response(200, content=b"made up")
+
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", stands_in)
+    transport = leasing()
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        for _ in range(3):
+            assert (await client.post("/path", content=b"body")).text == "made up"
+            assert counts(transport) == (0, 1, 0)
+    assert seen == [("POST", "/path", b"body")] * 3
+
+
+async def test_who_was_given_a_place_but_finds_all_closed_sends_nothing() -> None:
+    transport = leasing()
+    async with ScriptedServer(answers) as server, client_of(server, transport) as client:
+
+        async def refused() -> None:
+            with pytest.raises(httpx.ConnectError, match="closed"):
+                await client.get("/waiting")
+
+        async with anyio.create_task_group() as tasks, parked(client) as [held]:
+            tasks.start_soon(refused)
+            await until(lambda: counts(transport) == (1, 0, 1))
+            await held.aread()  # it has the place now, but no turn to use it yet
+            assert counts(transport) == (0, 1, 0)
+            await transport.aclose()
+        assert len(server.requests) == 1
+        assert transport._taken == 0
+        await assert_no_descriptor_is_left(server)
+
+
+async def test_what_was_idle_for_too_long_is_closed_even_if_no_other_can_be_opened() -> None:
+    transport = leasing(9, idle_seconds=-1)
+    async with ScriptedServer(answers) as server, client_of(server, transport) as client:
+        await idle(client, 3)
+
+        def unopenable() -> httpx.AsyncHTTPTransport:
+            raise ZeroDivisionError
+
+        transport._open_transport = unopenable
+        with pytest.raises(ZeroDivisionError):
+            await client.get("/")
+        await server.until(lambda: server.open == 0)
+        assert counts(transport) == (0, 0, 0)
