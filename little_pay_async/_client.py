@@ -360,7 +360,7 @@ class AsyncLittlePay:
             _settings.whole("max_in_flight", max_in_flight, 1, InvalidInputError)
         at_once = min(max_in_flight or _CHECKS_AT_ONCE, self._session.places.total)
         to_ask = iter([key for key, found in results.items() if found is None])
-        hopeless: list[LittlePayError] = []
+        hopeless: list[Exception] = []
 
         async def ask(tasks: anyio.abc.TaskGroup) -> None:
             for key in to_ask:
@@ -372,6 +372,9 @@ class AsyncLittlePay:
                 except LittlePayError as error:
                     # Kept for long, so without the frames that it passed.
                     results[key] = error.with_traceback(None)
+                except Exception as error:  # noqa: BLE001 - a hook of the caller's: theirs to see
+                    hopeless.append(error)
+                    tasks.cancel_scope.cancel()
 
         async with anyio.create_task_group() as tasks:
             for _ in range(min(at_once, len(results))):
