@@ -3,9 +3,11 @@
 from types import SimpleNamespace
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 
+from little_pay_async._transport import LeasingTransport
 from little_pay_async._transport import leasing as leasing_module
 
 from .leases import (
@@ -55,10 +57,12 @@ async def test_the_connection_used_last_is_used_next() -> None:
 
 
 async def test_a_fresh_connection_is_one_that_nobody_used() -> None:
-    async with ScriptedServer(answers) as server, client_of(server, leasing(9)) as client:
+    transport = leasing(9)
+    async with ScriptedServer(answers) as server, client_of(server, transport) as client:
         await idle(client, 2)
         assert await connection_used(client, **FRESH) == 2
         assert await connection_used(client, **FRESH) == 3
+        assert counts(transport) == (0, 4, 0)  # where there is room nobody has to make it
         assert await connection_used(client) == 3  # it was fresh once
         assert await connection_used(client, fresh_connection=False) == 3
 
@@ -196,3 +200,102 @@ async def test_what_was_idle_for_too_long_is_closed_even_if_no_other_can_be_open
             await client.get("/")
         await server.until(lambda: server.open == 0)
         assert counts(transport) == (0, 0, 0)
+
+
+async def test_a_body_that_breaks_off_gives_its_place_back_even_if_nobody_closes_it() -> None:
+    async def breaks_off(exchange: Exchange) -> None:
+        await exchange.send(response(b"half", length=8))
+        await exchange.close()
+
+    transport = leasing()
+    async with ScriptedServer(breaks_off) as server, client_of(server, transport) as client:
+        held = await client.send(client.build_request("GET", "/"), stream=True)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await held.aread()
+        assert counts(transport) == (0, 0, 0)
+        await held.aclose()
+        assert (counts(transport), transport._taken) == ((0, 0, 0), 0)
+
+
+async def test_closing_wakes_who_waits_though_all_places_stay_taken() -> None:
+    transport = leasing()
+    async with ScriptedServer(answers) as server, client_of(server, transport) as client:
+        refused = anyio.Event()
+
+        async def waits() -> None:
+            with pytest.raises(httpx.ConnectError, match="closed"):
+                await client.get("/waiting")
+            refused.set()
+
+        async with anyio.create_task_group() as tasks, parked(client) as [held]:
+            tasks.start_soon(waits)
+            await until(lambda: counts(transport) == (1, 0, 1))
+            await transport.aclose()
+            await refused.wait()
+            assert counts(transport) == (1, 0, 0)
+            await held.aread()  # it had come already
+            assert counts(transport) == (0, 0, 0)  # and its connection is not kept
+        assert len(server.requests) == 1
+
+
+async def test_who_traces_a_request_is_told_as_ever() -> None:
+    told: list[str] = []
+
+    async def trace(name: str, info: object) -> None:
+        told.append(name)
+
+    async with ScriptedServer(answers) as server, client_of(server, leasing()) as client:
+        request = client.build_request("GET", "/", extensions={"trace": trace})
+        for _ in range(2):
+            await client.send(request)
+    assert told.count("connection.connect_tcp.complete") == 1
+    assert told.count("http11.send_request_headers.started") == 2
+    assert request.extensions["trace"] is trace
+
+
+class SlowToClose(httpx.AsyncHTTPTransport):
+    """A transport that answers at once, and awaits something before it is closed."""
+
+    closed = 0
+    fails = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/cancelled":
+            await anyio.sleep_forever()
+        return httpx.Response(200)
+
+    async def aclose(self) -> None:
+        await anyio.lowlevel.checkpoint()
+        type(self).closed += 1
+        if self.fails:
+            raise ZeroDivisionError
+
+
+async def test_closing_is_not_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SlowToClose, "closed", 0)
+    transport = LeasingTransport(max_connections=1, open_transport=SlowToClose)
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(
+                transport.handle_async_request, httpx.Request("GET", "http://a/cancelled")
+            )
+            await until(lambda: counts(transport) == (1, 0, 0))
+            scope.cancel()
+    assert SlowToClose.closed == 1
+    assert transport._taken == 0
+
+
+async def test_one_that_can_not_be_closed_keeps_no_other_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(SlowToClose, "closed", 0)
+    monkeypatch.setattr(SlowToClose, "fails", True)
+    transport = LeasingTransport(max_connections=3, open_transport=SlowToClose)
+    for _ in range(3):
+        await transport.handle_async_request(
+            httpx.Request("GET", "http://a/", extensions={"fresh_connection": True})
+        )
+    assert counts(transport) == (0, 3, 0)
+    with pytest.raises(ZeroDivisionError):
+        await transport.aclose()
+    assert SlowToClose.closed == 3
