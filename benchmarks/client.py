@@ -54,10 +54,9 @@ async def httpx_aiohttp(url: str, context: ssl.SSLContext | None):  # noqa: ANN2
     import httpx
     from httpx_aiohttp import AiohttpTransport
 
-    session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=context or True),
-    )
-    async with httpx.AsyncClient(transport=AiohttpTransport(client=session), timeout=None) as client:
+    connector = aiohttp.TCPConnector(limit=0, ssl=context or True)
+    transport = AiohttpTransport(client=aiohttp.ClientSession(connector=connector))
+    async with httpx.AsyncClient(transport=transport, timeout=None) as client:
         yield by_hand(httpx_ask(client, url))
 
 

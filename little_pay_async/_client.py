@@ -269,12 +269,11 @@ class AsyncLittlePay:
         del mobile
         if isinstance(number, InvalidInputError):
             raise number
+        if not isinstance(long_poll, bool):
+            raise InvalidInputError("long_poll: give True or False")
         reference = _wire.key_of(intent, "intent")
-        call = _wire.process(
-            reference, _wire.payable_provider(provider), number, held=bool(long_poll)
-        )
-        payment = await self._call(call, _wire.read_payment, timeout)
-        return payment if payment.reference else attrs.evolve(payment, reference=reference)
+        call = _wire.process(reference, _wire.payable_provider(provider), number, held=long_poll)
+        return _with_reference(await self._call(call, _wire.read_payment, timeout), call)
 
     async def status(self, key: Key, *, timeout: TimeoutOrUnset = UNSET) -> Payment:
         """Return how a payment stands now, by one plain GET (API facts: Status).
@@ -366,15 +365,13 @@ class AsyncLittlePay:
             for key in to_ask:
                 try:
                     results[key] = await self.status(key)
-                except HOPELESS as error:
-                    hopeless.append(error)
-                    tasks.cancel_scope.cancel()
-                except LittlePayError as error:
-                    # Kept for long, so without the frames that it passed.
-                    results[key] = error.with_traceback(None)
-                except Exception as error:  # noqa: BLE001 - a hook of the caller's: theirs to see
-                    hopeless.append(error)
-                    tasks.cancel_scope.cancel()
+                except Exception as error:  # noqa: BLE001 - a hook's too, raised below as it is
+                    if isinstance(error, LittlePayError) and not isinstance(error, HOPELESS):
+                        # Kept for long, so without the frames that it passed.
+                        results[key] = error.with_traceback(None)
+                    else:
+                        hopeless.append(error)
+                        tasks.cancel_scope.cancel()
 
         async with anyio.create_task_group() as tasks:
             for _ in range(min(at_once, len(results))):
@@ -475,21 +472,26 @@ class AsyncLittlePay:
             metadata=metadata,
         )
         del mobile, billing_address, custom_data, metadata
-        if isinstance(number, InvalidInputError):
-            raise number
-        if isinstance(create, InvalidInputError):
-            raise create
+        for checked in (number, create):
+            if isinstance(checked, InvalidInputError):
+                checked.key = key if isinstance(key, str) else None
+                raise checked
+        assert isinstance(create, _wire.Call)  # noqa: S101 - checked above
+        assert isinstance(number, Msisdn)  # noqa: S101
         provider = _wire.payable_provider(provider)
         limit = _settings.keys_timeout(timeout)
         deadline = math.inf if limit is None else anyio.current_time() + limit
         try:
-            intent_or_payment = await self._create_or_find(create, deadline)
-            if isinstance(intent_or_payment, Payment):
-                return await self._settled(intent_or_payment, create.key, deadline)
-            process = _wire.process(intent_or_payment, provider, number, held=False)
+            self._session.check_open()
+            # What the waiting needs is looked for before anything is sent.
+            await self._session.authorization(_wire.status(key))
+            found = await self._create_or_find(create, deadline)
+            if isinstance(found, Payment):
+                return await self._settled(found, create, deadline)
+            process = _wire.process(found, provider, number, held=False)
             return await self._process_and_settle(process, deadline)
         except LittlePayError as error:
-            error.key = create.key
+            error.key = key
             raise
 
     async def refund(
@@ -574,17 +576,16 @@ class AsyncLittlePay:
         """Return the reference to process, or the payment if there is an attempt already."""
         unknown: OutcomeUnknownError | None = None
         try:
-            intent = await self._call(create, _wire.read_intent, latest=deadline)
+            return _wire.key_of(await self._call(create, _wire.read_intent, latest=deadline))
+        except InvalidInputError:  # no reference, or none that could stand in a path
+            pass
         except OutcomeUnknownError as error:
-            unknown = error
-        else:
-            if intent.reference is not None:
-                return intent.reference
+            unknown = error.with_traceback(None)
         assert create.key is not None  # noqa: S101 - create intent always has one
         try:
             found = await self._call(_wire.status(create.key), _wire.read_payment, latest=deadline)
         except LittlePayError as error:
-            if unknown is None:
+            if unknown is None:  # the intent exists, and nobody was asked to pay
                 raise
             raise unknown from error
         if found.status.is_final or found.attempts:
@@ -598,33 +599,46 @@ class AsyncLittlePay:
         ):
             return found.reference
         raise unknown or OutcomeUnknownError(
-            "collect: Little Pay gave the intent no reference, and its status does not show that "
-            "there is no attempt: look at it in the dashboard.",
+            "collect: Little Pay gave the intent no usable reference, and its status does not show "
+            "that there is no attempt: look at it in the merchant dashboard.",
             operation="create_intent",
         )
 
     async def _process_and_settle(self, process: _wire.Call, deadline: float) -> Payment:
+        unknown: OutcomeUnknownError | None = None
+        payment: Payment | None = None
         try:
             payment = await self._call(process, _wire.read_payment, latest=deadline)
         except OutcomeUnknownError as error:
             unknown = error.with_traceback(None)
-        else:
-            return await self._settled(payment, process.key, deadline)
+        return await self._settled(payment, process, deadline, unknown)
+
+    async def _settled(
+        self,
+        payment: Payment | None,
+        call: _wire.Call,
+        deadline: float,
+        unknown: OutcomeUnknownError | None = None,
+    ) -> Payment:
+        """Return the final payment. Money may move: if it can't be told, the outcome is unknown."""
+        assert call.key is not None  # noqa: S101 - process and create intent always have one
+        if payment is not None and payment.status.is_final:
+            return _with_reference(payment, call)
+        left = deadline - anyio.current_time()
         try:
-            return await self._settled(None, process.key, deadline)
+            return await self.wait(call.key, timeout=None if left == math.inf else max(left, 0.001))
         except SettlementTimeoutError as error:
-            if error.__cause__ is None:
-                raise error from unknown
+            error.__cause__ = error.__cause__ or unknown
             raise
         except LittlePayError as error:
-            raise unknown from error
+            raise (unknown or _wire.outcome_unknown(call, error)) from error
 
-    async def _settled(self, payment: Payment | None, key: str | None, deadline: float) -> Payment:
-        if payment is not None and payment.status.is_final:
-            return payment
-        assert key is not None  # noqa: S101 - process and create intent always have one
-        left = deadline - anyio.current_time()
-        return await self.wait(key, timeout=None if left == math.inf else max(left, 0.001))
+
+def _with_reference(payment: Payment, process: _wire.Call) -> Payment:
+    """Return the answer to a process, whose reference is known even if it does not say it."""
+    if payment.reference or process.operation != "process":
+        return payment
+    return attrs.evolve(payment, reference=process.key)
 
 
 class _KeyPoll:

@@ -5,12 +5,12 @@ import inspect
 import os
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import anyio
 import attrs
 
-from little_pay_async._errors import ConfigurationError
+from little_pay_async._errors import APIConnectionError, ConfigurationError
 from little_pay_async._masking import MASK, Secret
 
 CredentialSource = str | Callable[[], str | Awaitable[str]]
@@ -29,11 +29,26 @@ class Unfit:
 
 
 def hidden(value: str | T) -> Secret | T:
-    """Return a string as a secret, callables and None as they are, and nothing else."""
+    """Return a string as a secret, a callable masked, None as it is, and nothing else."""
     if isinstance(value, str):
         return Secret(value)
-    unfit: Any = Unfit()
-    return value if value is None or callable(value) else unfit
+    masked: Any = None if value is None else Vault(value) if callable(value) else Unfit()
+    return cast("T", masked)
+
+
+class Vault:
+    """What returns a credential when called. Masked: it may hold one, as a bound method does."""
+
+    __slots__ = ("_ask",)
+
+    def __init__(self, ask: Callable[[], str | Awaitable[str]]) -> None:
+        self._ask = ask
+
+    def __call__(self) -> str | Awaitable[str]:
+        return self._ask()
+
+    def __repr__(self) -> str:
+        return f"Vault({MASK})"
 
 
 class Credential:
@@ -84,7 +99,8 @@ class Credential:
         """Return the credential; a callable is called once, however many wait for it.
 
         Raises:
-            ConfigurationError: There is none, or the callable failed.
+            ConfigurationError: There is none, or what the callable returned can't be one.
+            APIConnectionError: The callable raised; nothing was sent.
         """
         if self._value is not None:
             return self._value
@@ -109,9 +125,11 @@ class Credential:
             value = await answer if inspect.isawaitable(answer) else answer
             del answer
         except Exception as error:
-            raise ConfigurationError(
+            # Asking again may heal it, and nothing was sent: so it is treated like a connection.
+            raise APIConnectionError(
                 f"{self._argument}: the callable that should return it raised "
-                f"{type(error).__name__}"
+                f"{type(error).__name__}; nothing was sent.",
+                sent=False,
             ) from error
         secret = Secret(value) if isinstance(value, str) else None
         kind = type(value).__name__

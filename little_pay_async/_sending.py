@@ -8,10 +8,10 @@ that is not masked.
 import contextlib
 import logging
 import math
-import ssl
+import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
 import httpx
@@ -29,6 +29,7 @@ from little_pay_async._errors import (
 )
 from little_pay_async._masking import redact
 from little_pay_async._models import Envelope
+from little_pay_async._progress import Progress, chain, is_of, is_tls
 
 if TYPE_CHECKING:
     from little_pay_async._credentials import Authorization
@@ -41,22 +42,13 @@ logger = logging.getLogger("little_pay_async.http")
 Phases = Mapping[str, float | None]
 """How long each phase of a try may take, as httpx names them: connect, read, write, pool."""
 
-# What httpx raises exactly if no byte of the request left.
-_NOT_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
+_HTTPX_ERRORS = (
+    httpx.HTTPError,
+    httpx.StreamError,
+    httpx.InvalidURL,
+    httpx.CookieConflict,
+    UnicodeError,  # of a redirect's Location, which httpx reads although it does not follow it
 )
-# The connection under TLS ended, or was being waited for when it did.
-_NO_FAILURE_OF_TLS = (
-    ssl.SSLEOFError,
-    ssl.SSLWantReadError,
-    ssl.SSLWantWriteError,
-    ssl.SSLZeroReturnError,
-)
-_HTTPX_ERRORS = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, httpx.CookieConflict)
 
 
 class Sender(Generic[T]):
@@ -107,47 +99,43 @@ class Sender(Generic[T]):
         session, call = self._session, self._call
         session.check_open()
         answer = _wire.Answer(0, {})
-        progress = _Progress(known=session.knows_what_was_sent and self._is_traced)
-        error: LittlePayError | None = None
+        progress = Progress(plain_httpx=session.plain_httpx)
+        broke: Exception | None = None
+        handled = sys.exception()  # the caller's, which an exception in here would take for its own
         scope = anyio.CancelScope(deadline=deadline)
         started = time.perf_counter()
         session.under_way.add(scope)
         try:
             with scope:
                 request = await self._prepared(phases, deadline, progress)
-                progress.handed_over = True
+                progress.hand_over()
                 self.requests += 1
                 await _fetch(session.http, request, answer)
-        except httpx.HTTPStatusError as problem:  # a hook called raise_for_status()
-            answer = _answer_of(problem.response)
-        except _HTTPX_ERRORS as problem:
-            error = self._connection_error(problem)
+        except (APIConnectionError, *_HTTPX_ERRORS) as problem:
+            if isinstance(problem, httpx.HTTPStatusError) and is_of(self._request, problem):
+                answer = _answer_of(problem.response)  # a hook called raise_for_status()
+            else:
+                broke = problem
+        except RuntimeError as problem:
+            if not session.http.is_closed:
+                raise
+            broke = problem
         finally:
             session.under_way.discard(scope)
-        if scope.cancelled_caught:
-            error = self._given_up(sent=progress.may_have_left)
-        if error is None:
-            error_or_result = _wire.judge(
+        outcome: T | LittlePayError
+        if broke is None and not scope.cancelled_caught:
+            outcome = _wire.judge(
                 call, answer, self._read, secrets=session.secrets(), now=time.time()
             )
         else:
-            may_have_left = not isinstance(error, APIConnectionError) or error.sent
-            if call.moves_money and may_have_left and progress.may_have_left:
-                error = _wire.outcome_unknown(call, error)
-            error_or_result = error
-        if isinstance(error_or_result, OutcomeUnknownError):
-            logger.warning(
-                "%s: outcome unknown",
-                call.operation,
-                extra={"operation": call.operation, "key": call.key},
-            )
-        if logger.isEnabledFor(logging.DEBUG):
-            self._log(answer.status, error_or_result, time.perf_counter() - started)
-        return error_or_result
+            left = progress.may_have_left(self._request, broke)
+            outcome = self._no_answer(broke, handled, sent=left)
+            if call.moves_money and left:
+                outcome = _wire.outcome_unknown(call, outcome)
+        self._log(answer.status, outcome, time.perf_counter() - started)
+        return outcome
 
-    async def _prepared(
-        self, phases: Phases, deadline: float, progress: "_Progress"
-    ) -> httpx.Request:
+    async def _prepared(self, phases: Phases, deadline: float, progress: Progress) -> httpx.Request:
         """Return the request, built at the first time and whenever the credential has changed."""
         authorization = await self._session.authorization(self._call)
         if self._request is None or authorization != self._authorization:
@@ -165,25 +153,33 @@ class Sender(Generic[T]):
         # Thousands of polls need not be: whether a lost GET had left changes nothing.
         return self._call.moves_money or not self._call.held
 
-    def _given_up(self, *, sent: bool) -> LittlePayError:
-        call = self._call
-        if self._session.closed:
+    def _no_answer(
+        self, broke: Exception | None, handled: BaseException | None, *, sent: bool
+    ) -> LittlePayError:
+        """Return the error for a try that broke, or was given up."""
+        call, session = self._call, self._session
+        if session.closed or session.http.is_closed:
             return SessionClosedError(
                 f"{call.operation}: the session was closed meanwhile.", key=call.key
             )
-        return APITimeoutError(
-            f"{call.operation}: no whole answer within the time given"
-            f"{'.' if sent else '; the request had not left yet.'}",
-            sent=sent,
-            key=call.key,
-        )
+        if broke is None:
+            late = "no whole answer came" if sent else "the request could not be sent"
+            return APITimeoutError(
+                f"{call.operation}: {late} within the time given.", sent=sent, key=call.key
+            )
+        if isinstance(broke, APIConnectionError):  # the callable of a credential raised
+            broke.key = call.key
+            return broke
+        return self._broken(broke, handled, sent=sent)
 
-    def _connection_error(self, problem: Exception) -> LittlePayError:
+    def _broken(
+        self, problem: Exception, handled: BaseException | None, *, sent: bool
+    ) -> APIConnectionError:
         call = self._call
-        if self._session.closed:
-            return self._given_up(sent=True)
-        sent = not isinstance(problem, _NOT_SENT)
-        tls = _is_tls(problem, sent=sent)
+        links = chain(problem, handled)
+        for link in links:
+            link.__traceback__ = None  # the frames hold headers and bytes
+        tls = is_tls(links, sent=sent)
         kind = (
             APITimeoutError if isinstance(problem, httpx.TimeoutException) else APIConnectionError
         )
@@ -194,32 +190,37 @@ class Sender(Generic[T]):
             if sent
             else "no connection"
         )
-        detail = (
-            redact(str(problem), self._session.secrets())[:200].rstrip(".")
-            or type(problem).__name__
-        )
+        said = redact(str(problem), self._session.secrets())
+        detail = said[:200].rstrip(".") or type(problem).__name__
         error = kind(f"{call.operation}: {what}: {detail}.", sent=sent, tls=tls, key=call.key)
-        if not isinstance(problem, httpx.ProtocolError):  # which may quote what the server sent
-            error.__cause__ = _without_frames(problem)
+        # Hung on only if there is nothing to hide in it. What broke the protocol may quote it.
+        if said == str(problem) and not isinstance(problem, httpx.ProtocolError):
+            error.__cause__ = problem
         return error
 
     def _log(self, status: int, outcome: object, elapsed: float) -> None:
         call = self._call
-        shown = call.path.replace(_wire.TOKEN_ID, "-")
-        what = type(outcome).__name__ if isinstance(outcome, LittlePayError) else status
-        logger.debug(
-            "%s %s: %s in %.3f s",
-            call.method,
-            shown,
-            what,
-            elapsed,
-            extra={
-                "operation": call.operation,
-                "key": call.key,
-                "status_code": status or None,
-                "elapsed": elapsed,
-            },
-        )
+        if isinstance(outcome, OutcomeUnknownError):
+            logger.warning(
+                "%s: outcome unknown",
+                call.operation,
+                extra={"operation": call.operation, "key": call.key},
+            )
+        if logger.isEnabledFor(logging.DEBUG):
+            what = type(outcome).__name__ if isinstance(outcome, LittlePayError) else status
+            logger.debug(
+                "%s %s: %s in %.3f s",
+                call.method,
+                redact(call.path.replace(_wire.TOKEN_ID, "-")),
+                what,
+                elapsed,
+                extra={
+                    "operation": call.operation,
+                    "key": call.key,
+                    "status_code": status or None,
+                    "elapsed": elapsed,
+                },
+            )
 
 
 def _within(phases: Phases, left: float) -> dict[str, float | None]:
@@ -227,29 +228,6 @@ def _within(phases: Phases, left: float) -> dict[str, float | None]:
     if left == math.inf:
         return dict(phases)
     return {name: left if limit is None else min(limit, left) for name, limit in phases.items()}
-
-
-class _Progress:
-    """How far a try has come: what decides whether a byte of it may have left.
-
-    Only httpcore tells, and only by its trace extension; of another transport nothing is known, so
-    that whatever was handed to it may have left.
-    """
-
-    __slots__ = ("_connecting", "_known", "handed_over")
-
-    def __init__(self, *, known: bool) -> None:
-        self.handed_over = False
-        self._known = known
-        self._connecting = True
-
-    @property
-    def may_have_left(self) -> bool:
-        return self.handed_over and not (self._known and self._connecting)
-
-    async def trace(self, name: str, info: Mapping[str, Any]) -> None:  # noqa: ARG002 - httpcore's
-        if "send_request_headers" in name:
-            self._connecting = False
 
 
 async def _fetch(http: httpx.AsyncClient, request: httpx.Request, answer: _wire.Answer) -> None:
@@ -296,26 +274,3 @@ def _answer_of(response: httpx.Response) -> _wire.Answer:
     with contextlib.suppress(httpx.ResponseNotRead):
         answer.body += response.content
     return answer
-
-
-def _is_tls(problem: BaseException, *, sent: bool) -> bool:
-    """Return whether it is TLS that failed, rather than the connection under it.
-
-    In TLS 1.3 a server refuses a client's certificate only after the handshake, by an alert.
-    """
-    while (cause := problem.__cause__ or problem.__context__) is not None:
-        problem = cause
-        if isinstance(problem, ssl.SSLError):
-            if isinstance(problem, _NO_FAILURE_OF_TLS):
-                return False
-            return not sent or "ALERT" in (problem.reason or "")
-    return False
-
-
-def _without_frames(problem: Exception) -> Exception:
-    """Return an exception without the frames it passed: they hold headers and bytes."""
-    link: BaseException | None = problem
-    while link is not None:
-        link.__traceback__ = None
-        link = link.__cause__ or link.__context__
-    return problem

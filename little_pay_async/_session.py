@@ -7,7 +7,7 @@ to the event loop and process of its first use.
 import os
 import ssl
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import quote, urlsplit
 
@@ -21,7 +21,7 @@ from little_pay_async._credentials import Authorization, Credential, basic
 from little_pay_async._errors import ConfigurationError, SessionClosedError
 from little_pay_async._masking import Secret
 from little_pay_async._retry import RetryPolicy
-from little_pay_async._transport import LeasingTransport, one_connection
+from little_pay_async._transport import GuardedTransport, LeasingTransport, one_connection
 from little_pay_async._watch import Places
 
 _KEPT_FOR_CALLS = 8
@@ -38,19 +38,13 @@ class Credentials:
     client_secret: Credential
     token_id: Credential
 
-    def known(self) -> list[Secret]:
-        """Return what must not be shown: each, and two of them as a header has them."""
-        return [
-            *self.api_key.known,
-            *self.client_id.known,
-            *self.client_secret.known,
-            *self.token_id.known,
-            *(
-                basic(name, password)
-                for name in self.client_id.known
-                for password in self.client_secret.known
-            ),
-        ]
+    def __iter__(self) -> Iterator[Secret]:
+        """What must not be shown: each of them, and two as a header has them."""
+        for credential in (self.api_key, self.client_id, self.client_secret, self.token_id):
+            yield from credential.known
+        for name in self.client_id.known:
+            for password in self.client_secret.known:
+                yield basic(name, password)
 
 
 class Session:
@@ -58,10 +52,10 @@ class Session:
 
     Attributes:
         http: What sends.
-        knows_what_was_sent: Is the transport the library's own, which tells how far a try came?
+        plain_httpx: Do httpx's own transports send, as far as is known?
         retries: Who may send again; its budget is shared by all calls.
         places: Shared by the polls of all watches.
-        under_way: The cancel scope of each try that is under way.
+        under_way: The cancel scope of each try and pause that is under way.
         closed: Can it not be used any more?
     """
 
@@ -87,8 +81,11 @@ class Session:
         if max_connections is not None:
             _settings.whole("max_connections", max_connections, 1)
         _check_connections(transport, http_client, ssl_context, proxy)
-        self.knows_what_was_sent = transport is None and http_client is None
-        self.retries = RetryPolicy()
+        self.plain_httpx = http_client is None and isinstance(
+            transport,
+            httpx.AsyncHTTPTransport | httpx.ASGITransport | httpx.MockTransport | None,
+        )
+        self.retries = RetryPolicy(sleep=self.pause)
         self.under_way: set[anyio.CancelScope] = set()
         if http_client is not None:
             self.http = http_client
@@ -96,13 +93,15 @@ class Session:
         else:
             connections = max_connections or _settings.connections_by_open_files()
             self.http = httpx.AsyncClient(
-                transport=transport or self._leasing(connections, ssl_context, proxy),
+                transport=GuardedTransport(transport)
+                if transport is not None
+                else self._leasing(connections, ssl_context, proxy),
                 timeout=None,  # noqa: S113 - each request brings its own
                 # Each operation carries only its documented credential: no cookies.
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             )
             self._owns_http = True
-        self.places = Places(connections - min(_KEPT_FOR_CALLS, connections // 4))
+        self.places = Places(connections - max(1, min(_KEPT_FOR_CALLS, connections // 4)))
 
     def _leasing(
         self, connections: int, ssl_context: ssl.SSLContext | None, proxy: Secret | None
@@ -121,7 +120,11 @@ class Session:
             missing = False
         if missing:
             raise ConfigurationError("proxy: a SOCKS proxy needs httpx's extra: httpx[socks]")
-        return LeasingTransport(max_connections=connections, open_transport=open_transport)
+        return LeasingTransport(
+            max_connections=connections,
+            open_transport=open_transport,
+            proxied=through is not None,
+        )
 
     def __repr__(self) -> str:
         return f"<Session {self._base_url} {'closed' if self.closed else 'open'}>"
@@ -148,7 +151,7 @@ class Session:
             SessionClosedError: It is closed, or bound elsewhere.
         """
         if self.closed:
-            raise SessionClosedError("the session is closed: make a new AsyncLittlePay")
+            raise _closed()
         if self.http.is_closed:
             raise SessionClosedError("the http_client is closed: make a new one, and a new session")
         self._check_home()
@@ -179,13 +182,30 @@ class Session:
             self.closed = True
         for scope in tuple(self.under_way):
             scope.cancel()
+        self.places.close(_closed())
         if self._owns_http:
             with anyio.CancelScope(shield=True):
                 await self.http.aclose()
 
-    def secrets(self) -> list[Secret]:
-        """Return what must not be shown, should an answer echo it."""
-        return self._credentials.known()
+    async def pause(self, seconds: float) -> None:
+        """Wait that long.
+
+        Raises:
+            SessionClosedError: The session was closed meanwhile.
+        """
+        scope = anyio.CancelScope()
+        self.under_way.add(scope)
+        try:
+            with scope:
+                await anyio.sleep(seconds)
+        finally:
+            self.under_way.discard(scope)
+        if scope.cancelled_caught:
+            raise _closed()
+
+    def secrets(self) -> Iterable[Secret]:
+        """Return what must not be shown, should an answer echo it; made when it is asked for."""
+        return self._credentials
 
     async def authorization(self, call: _wire.Call) -> Authorization | None:
         """Return the credential that is documented for the call, if any.
@@ -266,6 +286,10 @@ class _Part:
         if not self._left:
             raise StopAsyncIteration
         return self._left.pop()
+
+
+def _closed() -> SessionClosedError:
+    return SessionClosedError("the session is closed: make a new AsyncLittlePay")
 
 
 def _default_ssl_context() -> ssl.SSLContext:

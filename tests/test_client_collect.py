@@ -218,8 +218,14 @@ REFUSALS: dict[str, tuple[dict[str, Script], type[LittlePayError]]] = {
     "process 400": ({"create": created, "process": fails("400 No")}, BadRequestError),
     "process 404": ({"create": created, "process": fails("404 No")}, NotFoundError),
     "process 429": ({"create": created, "process": fails("429 No")}, APIStatusError),
-    "wait 401": ({"create": created, "process": rings, "wait": fails("401 No")}, APIStatusError),
-    "wait 404": ({"create": created, "process": rings, "wait": fails("404 No")}, NotFoundError),
+    "wait 401": (
+        {"create": created, "process": rings, "wait": fails("401 No")},
+        OutcomeUnknownError,
+    ),
+    "wait 404": (
+        {"create": created, "process": rings, "wait": fails("404 No")},
+        OutcomeUnknownError,
+    ),
 }
 
 

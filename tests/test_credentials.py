@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from little_pay_async import ConfigurationError
+from little_pay_async import APIConnectionError, ConfigurationError
 from little_pay_async._credentials import Authorization, Credential, hidden
 from little_pay_async._masking import Secret
 
@@ -235,9 +235,10 @@ async def test_a_vault_that_fails_and_recovers() -> None:
         return answer
 
     credential = Credential("api_key", ask)
-    with pytest.raises(ConfigurationError, match=r"^api_key: .*VaultError") as caught:
+    with pytest.raises(APIConnectionError, match=r"^api_key: .*VaultError") as caught:
         await credential.get()
     assert isinstance(caught.value.__cause__, VaultError)
+    assert not caught.value.sent
     assert (await credential.get()).reveal() == "canary"
 
 

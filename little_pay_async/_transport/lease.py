@@ -7,6 +7,8 @@ from typing import Any
 import anyio
 import httpx
 
+from little_pay_async._transport.guard import as_httpx, foreign
+
 Close = Callable[[], Awaitable[None]]
 
 
@@ -54,11 +56,11 @@ class Lease:
     def _note(self, name: str, info: Mapping[str, Any]) -> Coroutine[Any, Any, None]:
         if name.endswith(".connect_tcp.complete"):
             self._connected = info["return_value"].aclose
-        following: Coroutine[Any, Any, None] = (self._trace or _ignore)(name, info)
+        following: Coroutine[Any, Any, None] = (self._trace or ignore)(name, info)
         return following
 
 
-async def _ignore(name: str, info: Mapping[str, Any]) -> None:
+async def ignore(name: str, info: Mapping[str, Any]) -> None:
     """Do nothing: where nobody else traces."""
 
 
@@ -89,8 +91,10 @@ class LeasedStream(httpx.AsyncByteStream):
         except StopAsyncIteration:
             self._whole = True
             raise
-        except BaseException:
+        except BaseException as error:
             await self.aclose()
+            if isinstance(error, Exception) and foreign(error):
+                raise as_httpx(error) from error
             raise
 
     async def aclose(self) -> None:

@@ -23,7 +23,8 @@ from collections.abc import Callable
 import anyio
 import httpx
 
-from little_pay_async._transport.lease import Close, Lease, LeasedStream, close_all
+from little_pay_async._transport.guard import as_httpx, foreign
+from little_pay_async._transport.lease import Close, Lease, LeasedStream, close_all, ignore
 
 _IDLE_SECONDS = 60.0
 # A peer that is gone without a word is noticed after a minute and a half.
@@ -66,6 +67,8 @@ class LeasingTransport(httpx.AsyncBaseTransport):
     Args:
         max_connections: How many there may be, idle ones included.
         open_transport: Makes a transport; connects to nothing yet.
+        proxied: Do the transports go through a proxy? httpcore would send a request's `target`
+            extension to it in a CONNECT, so that the target is put into the URL then.
         idle_seconds: How long a connection may be idle. It is closed when the next request comes
             by after that: there is no timer.
     """
@@ -75,9 +78,11 @@ class LeasingTransport(httpx.AsyncBaseTransport):
         *,
         max_connections: int,
         open_transport: Callable[[], httpx.AsyncHTTPTransport],
+        proxied: bool = False,
         idle_seconds: float = _IDLE_SECONDS,
     ) -> None:
         self._max_connections = max_connections
+        self._proxied = proxied
         self._open_transport = open_transport
         self._idle_seconds = idle_seconds
         self._taken = 0
@@ -109,8 +114,10 @@ class LeasingTransport(httpx.AsyncBaseTransport):
         try:
             with lease.scope:
                 return await self._send(request, lease)
-        except BaseException:
+        except BaseException as error:
             await self._end(lease, reusable=False)
+            if isinstance(error, Exception) and foreign(error):
+                raise as_httpx(error) from error
             raise
         await self._end(lease, reusable=False)
         raise httpx.ReadError("the transport was closed meanwhile", request=request)
@@ -132,11 +139,14 @@ class LeasingTransport(httpx.AsyncBaseTransport):
         if self._taken < self._max_connections:
             self._taken += 1
             return
+        trace = request.extensions.get("trace", ignore)
         turn = anyio.Event()
         self._waiting[turn] = None  # until it is given a place
         try:
+            await trace("lease.wait.started", {})
             with anyio.move_on_after(request.extensions.get("timeout", {}).get("pool")):
                 await turn.wait()
+            await trace("lease.wait.complete", {})
         except BaseException:
             self._leave(turn)
             raise
@@ -174,8 +184,12 @@ class LeasingTransport(httpx.AsyncBaseTransport):
             lease.transport = transport
         finally:
             await close_all(surplus)
-        # An idle one too, for it connects anew where the server has closed its connection.
-        response = await transport.handle_async_request(lease.traced(request))
+        if self._proxied and "target" in request.extensions:
+            request = _with_target_in_url(request)
+        if request.url.scheme == "https":
+            # An idle one too, for it connects anew where the server has closed its connection.
+            request = lease.traced(request)
+        response = await transport.handle_async_request(request)
         if response.is_closed:  # by who stood in for httpx's transport: nobody will close it again
             await self._end(lease, reusable=True)
             return response
@@ -205,3 +219,14 @@ class LeasingTransport(httpx.AsyncBaseTransport):
             to_close = []
         self._free_place()
         await close_all(to_close)
+
+
+def _with_target_in_url(request: httpx.Request) -> httpx.Request:
+    extensions = dict(request.extensions)
+    return httpx.Request(
+        request.method,
+        request.url.copy_with(raw_path=extensions.pop("target")),
+        headers=request.headers,
+        stream=request.stream,
+        extensions=extensions,
+    )

@@ -13,6 +13,10 @@ class Taker(Protocol):
         """Start a poll on a place that has become free; False if none is wanted any more."""
         ...
 
+    def end(self, failure: Exception) -> None:
+        """Begin no poll any more, because of `failure`."""
+        ...
+
 
 class Places:
     """A number of places, given out in turn: each watch that wants one gets one, then the next.
@@ -20,11 +24,13 @@ class Places:
     Attributes:
         total: How many there are.
         keys: Unsettled keys of all watches, from which each tells how crowded it is.
+        takers: Those that are at work.
     """
 
     def __init__(self, total: int) -> None:
         self.total: int = max(1, total)
         self.keys = 0
+        self.takers: set[Taker] = set()
         self._free = self.total
         self._queue: deque[Taker] = deque()
 
@@ -57,3 +63,8 @@ class Places:
             if taker.use_place():
                 return
         self._free += 1
+
+    def close(self, failure: Exception) -> None:
+        """End all that take places."""
+        for taker in tuple(self.takers):
+            taker.end(failure)

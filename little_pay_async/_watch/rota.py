@@ -150,6 +150,7 @@ class Rota:
         """
         self._tasks, self._learn, self._settle, self._fail = tasks, learn, settle, fail
         self.places.keys += self.keys
+        self.places.takers.add(self)
         tasks.start_soon(self._keep_time)
         self._fill()
 
@@ -158,6 +159,11 @@ class Rota:
         if self._tasks is not None:
             self._tasks = None
             self.places.keys -= self.keys
+            self.places.takers.discard(self)
+
+    def end(self, failure: Exception) -> None:
+        """Have the watch fail."""
+        self._fail(failure)
 
     def add(self, entry: Entry) -> None:
         """Take in an entry and look at it as soon as there is a place."""

@@ -27,6 +27,9 @@ Auth = Literal["api_key", "basic"]
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _AMOUNT = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,10})?")
+_LONGEST_KEY = 255  # Little Pay documents none; this one fits into every URL
+_LONGEST_PATH = 8000
+_LONGEST_LIFE = timedelta(days=366)
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _MERCHANT_KEY = re.compile(r"[A-Za-z0-9]+")
 _METHOD = re.compile(r"[A-Z]+")
@@ -79,7 +82,7 @@ def create_intent(
     metadata: Mapping[str, Any] | None,
 ) -> Call:
     """Return the call of create intent (API facts: Create a payment intent)."""
-    if not isinstance(key, str) or not _MERCHANT_KEY.fullmatch(key):
+    if not isinstance(key, str) or len(key) > _LONGEST_KEY or not _MERCHANT_KEY.fullmatch(key):
         raise InvalidInputError(
             "key: your own id of the payment must be a str of ASCII letters and digits only "
             "(8 to 12 are recommended)"
@@ -171,6 +174,7 @@ def other(method: str, path: str, *, json: Any, auth: Auth | None) -> Call:
         raise InvalidInputError("method: give an HTTP method such as 'GET' or 'POST'")
     if (
         not isinstance(path, str)
+        or len(path) > _LONGEST_PATH
         or not _PATH.fullmatch(path)
         or {".", ".."} & set(path.partition("?")[0].lower().replace("%2e", ".").split("/"))
     ):
@@ -219,10 +223,10 @@ def key_of(key: str | PaymentIntent | Payment, argument: str = "key") -> str:
         raise InvalidInputError(
             f"{argument}: give a str, a PaymentIntent or a Payment, not {type(key).__name__}"
         )
-    if not key.strip() or _CONTROL.search(key) or key in {".", ".."}:
+    if not key.strip() or len(key) > _LONGEST_KEY or _CONTROL.search(key) or key in {".", ".."}:
         raise InvalidInputError(
-            f"{argument}: a merchant key or reference is not empty, has no control characters and "
-            f"is not '.' or '..'"
+            f"{argument}: a merchant key or reference has 1 to {_LONGEST_KEY} characters, none of "
+            "them a control character, and is not '.' or '..'"
         )
     return key
 
@@ -283,8 +287,10 @@ def _digits(amount: Decimal) -> str:
 
 
 def _minutes(expires_in: timedelta) -> int:
-    if not isinstance(expires_in, timedelta) or expires_in <= timedelta():
-        raise InvalidInputError("expires_in: give a timedelta above zero (it goes out in minutes)")
+    if not isinstance(expires_in, timedelta) or not timedelta() < expires_in <= _LONGEST_LIFE:
+        raise InvalidInputError(
+            "expires_in: give a timedelta above zero and of a year at most (it goes out in minutes)"
+        )
     return -(-expires_in // timedelta(minutes=1))
 
 
