@@ -61,6 +61,16 @@ async def httpx_aiohttp(url: str, context: ssl.SSLContext | None):  # noqa: ANN2
 
 
 @asynccontextmanager
+async def httpx_leased(url: str, context: ssl.SSLContext | None):  # noqa: ANN201
+    """httpx over this library's leasing transport, without the rest of it."""
+    from little_pay_async import AsyncLittlePay
+
+    async with AsyncLittlePay(base_url=url, ssl_context=context) as pay:
+        pay.http.timeout = 120.0
+        yield by_hand(httpx_ask(pay.http, url))
+
+
+@asynccontextmanager
 async def httpx_default(url: str, context: ssl.SSLContext | None):  # noqa: ANN201
     import httpx
 
@@ -96,6 +106,7 @@ CLIENTS: dict[str, Callable[..., AbstractAsyncContextManager[Watch]]] = {
     "little_pay_async": little_pay_async,
     "aiohttp": aiohttp,
     "httpx-aiohttp": httpx_aiohttp,
+    "httpx, leased connections": httpx_leased,
     "httpx, its own pool": httpx_default,
 }
 

@@ -22,7 +22,13 @@ from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).parent
-CLIENTS = ["little_pay_async", "aiohttp", "httpx-aiohttp", "httpx, its own pool"]
+CLIENTS = [
+    "little_pay_async",
+    "aiohttp",
+    "httpx-aiohttp",
+    "httpx, leased connections",
+    "httpx, its own pool",
+]
 # Its pool looks at every connection for every request: one round of it says enough.
 ONE_ROUND = {"httpx, its own pool"}
 LIBRARIES = ["little-pay-async", "httpx", "httpcore", "aiohttp", "httpx-aiohttp"]
@@ -131,8 +137,6 @@ def main() -> None:
     (HERE / "results.json").write_text(
         json.dumps({"about": about, "cases": cases}, indent=2) + "\n", encoding="utf-8"
     )
-    ours = {name: results["little_pay_async"]["reused_ms"] for name, results in cases.items()}
-    assert all(spent < 1.0 for spent in ours.values()), f"1 ms of CPU a poll or more: {ours}"
 
 
 if __name__ == "__main__":

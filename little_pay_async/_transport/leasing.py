@@ -205,7 +205,7 @@ class LeasingTransport(httpx.AsyncBaseTransport):
         oldest_allowed = time.monotonic() - self._idle_seconds
         while self._idle and self._idle[0][1] < oldest_allowed:
             surplus.append(self._idle.popleft()[0].aclose)
-        if fresh and self._idle and len(self._leases) + len(self._idle) > self._max_connections:
+        if fresh and self._idle:  # room or not: each would leave one more idle connection else
             surplus.append(self._idle.popleft()[0].aclose)
         return surplus
 
