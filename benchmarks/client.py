@@ -62,7 +62,7 @@ async def httpx_aiohttp(url: str, context: ssl.SSLContext | None):  # noqa: ANN2
 
 @asynccontextmanager
 async def httpx_leased(url: str, context: ssl.SSLContext | None):  # noqa: ANN201
-    """httpx over this library's leasing transport, without the rest of it."""
+    """Use httpx over this library's leasing transport, without the rest of it."""
     from little_pay_async import AsyncLittlePay
 
     async with AsyncLittlePay(base_url=url, ssl_context=context) as pay:

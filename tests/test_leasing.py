@@ -254,7 +254,7 @@ async def test_who_traces_a_request_is_told_as_ever() -> None:
 
 
 class SlowToClose(httpx.AsyncHTTPTransport):
-    """A transport that answers at once, and awaits something before it is closed."""
+    """A transport that awaits something before it answers, and before it is closed."""
 
     closed = 0
     fails = False
@@ -262,6 +262,7 @@ class SlowToClose(httpx.AsyncHTTPTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if request.url.path == "/cancelled":
             await anyio.sleep_forever()
+        await anyio.lowlevel.checkpoint()
         return httpx.Response(200)
 
     async def aclose(self) -> None:
@@ -291,10 +292,10 @@ async def test_one_that_can_not_be_closed_keeps_no_other_open(
     monkeypatch.setattr(SlowToClose, "closed", 0)
     monkeypatch.setattr(SlowToClose, "fails", True)
     transport = LeasingTransport(max_connections=3, open_transport=SlowToClose)
-    for _ in range(3):
-        await transport.handle_async_request(
-            httpx.Request("GET", "http://a/", extensions={"fresh_connection": True})
-        )
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            request = httpx.Request("GET", "http://a/")
+            tasks.start_soon(transport.handle_async_request, request)
     assert counts(transport) == (0, 3, 0)
     with pytest.raises(ZeroDivisionError):
         await transport.aclose()
