@@ -659,10 +659,11 @@ class _KeyPoll:
 
 def _phases(timeout: Timeout, *, hold: float | None) -> tuple[dict[str, float | None], float]:
     """Return how long each phase of a try may take, and all tries together."""
+    phases: dict[str, float | None]
     if isinstance(timeout, httpx.Timeout):
         phases, total = timeout.as_dict(), math.inf
     else:
-        phases = dict.fromkeys(("connect", "read", "write", "pool"), timeout)
+        phases = dict.fromkeys(["connect", "read", "write", "pool"], timeout)
         total = math.inf if timeout is None else timeout
     if hold is not None:
         phases["read"] = hold

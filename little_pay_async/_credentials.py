@@ -32,8 +32,9 @@ def hidden(value: str | T) -> Secret | T:
     """Return a string as a secret, a callable masked, None as it is, and nothing else."""
     if isinstance(value, str):
         return Secret(value)
-    masked: Any = None if value is None else Vault(value) if callable(value) else Unfit()
-    return cast("T", masked)
+    if value is None:
+        return value
+    return cast("T", Vault(cast("Any", value)) if callable(value) else Unfit())
 
 
 class Vault:
