@@ -87,10 +87,10 @@ class RetryBudget:
     """
 
     def __init__(self, *, capacity: float = 500.0, cost: float = 5.0, refund: float = 1.0) -> None:
-        self.capacity = capacity
-        self.cost = cost
-        self.refund = refund
-        self.tokens = capacity
+        self.capacity: float = capacity
+        self.cost: float = cost
+        self.refund: float = refund
+        self.tokens: float = capacity
 
     def take(self) -> bool:
         """Pay for one retry; False if there is not enough left."""
@@ -120,9 +120,9 @@ class RetryPolicy:
         uniform: Callable[[float, float], float] = random.uniform,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
-        self.budget = budget or RetryBudget()
-        self.uniform = uniform
-        self.sleep = sleep
+        self.budget: RetryBudget = budget or RetryBudget()
+        self.uniform: Callable[[float, float], float] = uniform
+        self.sleep: Callable[[float], Awaitable[None]] = sleep
 
     def pause(self, failures: int, error: LittlePayError) -> float:
         """Return the seconds to wait after that many failures in a row (1 or more).

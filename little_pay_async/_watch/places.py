@@ -29,7 +29,7 @@ class Places:
 
     def __init__(self, total: int) -> None:
         self.total: int = max(1, total)
-        self.keys = 0
+        self.keys: int = 0
         self.takers: set[Taker] = set()
         self._free = self.total
         self._queue: deque[Taker] = deque()

@@ -64,19 +64,19 @@ class Entry:
     )  # fmt: skip
 
     def __init__(self, key: str, *, added: float, deadline: float) -> None:
-        self.key = key
-        self.added = added
-        self.deadline = deadline
+        self.key: str = key
+        self.added: float = added
+        self.deadline: float = deadline
         self.payment: Payment | None = None
         self.error: LittlePayError | None = None
         self.poll: Poll | None = None
         self.scope: anyio.CancelScope | None = None
         self.paused_until: float | None = None
-        self.pace = FIRST_PACE
-        self.failures = 0
-        self.senseless = 0
-        self.to_retry = False
-        self.settled = False
+        self.pace: float = FIRST_PACE
+        self.failures: int = 0
+        self.senseless: int = 0
+        self.to_retry: bool = False
+        self.settled: bool = False
 
     @property
     def requests(self) -> int:
@@ -115,16 +115,16 @@ class Rota:
         hold: float,
         limit: int,
     ) -> None:
-        self.open_poll = open_poll
-        self.places = places
-        self.retries = retries
-        self.max_retries = max_retries
-        self.hold = hold
-        self.limit = limit
-        self.keys = 0
-        self.in_flight = 0
-        self.retried = 0
-        self.queued = False
+        self.open_poll: Callable[[str], Poll] = open_poll
+        self.places: Places = places
+        self.retries: RetryPolicy = retries
+        self.max_retries: int = max_retries
+        self.hold: float = hold
+        self.limit: int = limit
+        self.keys: int = 0
+        self.in_flight: int = 0
+        self.retried: int = 0
+        self.queued: bool = False
         self._ready: deque[Entry] = deque()
         self._clock: list[tuple[float, int, Entry]] = []
         self._ticks = itertools.count()

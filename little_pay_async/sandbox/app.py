@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from little_pay_async.sandbox.sandbox import Sandbox
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
-encode = msgspec.json.Encoder(decimal_format="number").encode
+encode: Callable[[Any], bytes] = msgspec.json.Encoder(decimal_format="number").encode
 _KEY = re.compile(r"[0-9A-Za-z]+")
 _MOBILE = re.compile(r"[0-9]{7,15}")
 _PROVIDERS = {"MPESA", "AIRTEL", "MTN", "TIGOPESA"}

@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
-from typing import Any, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 import anyio
 import anyio.abc
@@ -21,6 +21,9 @@ from little_pay_async.sandbox.received import Received
 from little_pay_async.sandbox.serving import File, serving
 from little_pay_async.sandbox.shapes import callback_shape, refund_callback_shape
 from little_pay_async.sandbox.weather import Weather, weather_of
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 
 class Credentials(TypedDict):
@@ -68,19 +71,19 @@ class Sandbox:
         weather: Weather | None = None,
         refund_status: str = "COMPLETED",
     ) -> None:
-        self.credentials = Credentials(
+        self.credentials: Credentials = Credentials(
             api_key="sandbox-api-key",
             client_id="sandbox-client",
             client_secret="sandbox-client-secret",  # noqa: S106 - made up
             token_id="sandbox-token",  # noqa: S106
         )
-        self.hold = hold
-        self.weather = weather
-        self.refund_status = refund_status
+        self.hold: float = hold
+        self.weather: Weather | None = weather
+        self.refund_status: str = refund_status
         self.requests: list[Received] = []
         self.callbacks: list[PostedCallback] = []
-        self.book = Book()
-        self.app = make_app(self)
+        self.book: Book = Book()
+        self.app: ASGIApp = make_app(self)
         self._tasks: anyio.abc.TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
