@@ -1,6 +1,7 @@
 """What every test shares: the event loops it runs on and how hypothesis searches."""
 
 import os
+import signal
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from importlib.util import find_spec
@@ -15,6 +16,10 @@ from hypothesis import settings
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 settings.register_profile("local", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+# Where the tests are started in the background, a shell has SIGINT ignored, and the commands that
+# they start would inherit that: Ctrl-C would do nothing.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # pytest-timeout ends the whole run, since neither uvloop nor trio lets a signal interrupt a test.
 # An async test that hangs is cancelled well before that, and its traceback says where it waited.
