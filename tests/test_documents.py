@@ -1,5 +1,6 @@
 """README and docs say what is so. Their code blocks are run where they stand; see conftest.py."""
 
+import json
 import re
 import subprocess
 import sys
@@ -34,6 +35,19 @@ def test_readmes_ten_lines_run_as_a_script_and_are_ten(tmp_path: Path) -> None:
     )
     assert "COMPLETED" in done.stdout
     assert done.stderr == ""
+
+
+def test_figures_in_the_readme_are_those_of_the_benchmark() -> None:
+    cases = json.loads((ROOT / "benchmarks/results.json").read_text(encoding="utf-8"))["cases"]
+    shown = {row[0]: row[1:] for row in table("README.md", "How light it is")}
+    assert shown.keys() == cases["plain"].keys()
+    for client, (plain, plain_kib, connect, reused, kib) in shown.items():
+        here, tls = cases["plain"][client], cases["TLS"][client]
+        assert [plain, connect, reused] == [
+            f"{value:.2f}" for value in (here["reused_ms"], tls["connect_ms"], tls["reused_ms"])
+        ]
+        if plain_kib != "-":
+            assert [plain_kib, kib] == [f"{here['kib']:.0f}", f"{tls['kib']:.0f}"]
 
 
 def test_readme_says_what_it_is_in_two_sentences() -> None:
