@@ -165,12 +165,14 @@ class ScriptedServer:
         )
         self.port = self._listener.extra(SocketAttribute.local_port)  # noqa: S610 - not Django's
         self._serving = anyio.CancelScope()
+        self._ended = anyio.Event()
         self._tasks.start_soon(self._serve_all, self._listener, self._serving)
 
     async def stop(self) -> None:
         """Break every connection and listen no more."""
         self._serving.cancel()
-        await self._listener.aclose()
+        # Until then older anyio still accepts: a socket is not closed under a pending accept.
+        await self._ended.wait()
         await self.until(lambda: self.open == 0)
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -189,9 +191,13 @@ class ScriptedServer:
     async def _serve_all(
         self, listener: anyio.abc.Listener[anyio.abc.SocketStream], serving: anyio.CancelScope
     ) -> None:
-        with serving, contextlib.suppress(anyio.ClosedResourceError):
-            async with listener:
-                await listener.serve(self._serve)
+        ended = self._ended
+        try:
+            with serving, contextlib.suppress(anyio.ClosedResourceError):
+                async with listener:
+                    await listener.serve(self._serve)
+        finally:
+            ended.set()
 
     async def _serve(self, raw: anyio.abc.SocketStream) -> None:
         connection = _Connection(self.connections, raw, raw)
