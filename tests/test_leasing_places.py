@@ -117,9 +117,10 @@ async def test_a_transport_that_fails_gives_its_place_back(
 async def test_a_request_that_fails_gives_its_place_back() -> None:
     transport = leasing()
     async with ScriptedServer(answers) as server, client_of(server, transport) as client:
-        for script, error in ((closes, httpx.RemoteProtocolError), (resets, httpx.ReadError)):
+        for script in (closes, resets):
             server.script = script
-            with pytest.raises(error):
+            # A reset is an end of the stream to older versions of anyio.
+            with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
                 await client.get("/")
             assert counts(transport) == (0, 0, 0)
         with pytest.raises(httpx.ConnectError):
