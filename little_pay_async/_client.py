@@ -14,7 +14,7 @@ import anyio
 import attrs
 import httpx
 
-from little_pay_async import _msisdn, _settings, _wire
+from little_pay_async import _settings, _wire
 from little_pay_async._credentials import Credential, CredentialSource, hidden
 from little_pay_async._errors import (
     ConfigurationError,
@@ -39,9 +39,9 @@ from little_pay_async._session import Credentials, Session
 from little_pay_async._settings import SETTLEMENT_TIMEOUT, UNSET, Timeout, TimeoutOrUnset, Unset
 from little_pay_async._version import __version__
 from little_pay_async._watch import Rota, Watch
+from little_pay_async._wire import Key
 
 T = TypeVar("T")
-Key = str | PaymentIntent | Payment
 
 _CHECKS_AT_ONCE = 100
 
@@ -265,7 +265,7 @@ class AsyncLittlePay:
             OutcomeUnknownError: The handset may be ringing: ask `status` or `wait`.
             LittlePayError: The handset does not ring.
         """
-        number = _mobile(mobile)
+        number = _wire.mobile_of(mobile)
         del mobile
         if isinstance(number, InvalidInputError):
             raise number
@@ -457,7 +457,7 @@ class AsyncLittlePay:
             OutcomeUnknownError: It may have been charged, and its status could not be told.
             LittlePayError: It was not charged. The `.key` of each error is the merchant key.
         """
-        number = _mobile(mobile)
+        number = _wire.mobile_of(mobile)
         create = _wire.made(
             _wire.create_intent,
             amount=amount,
@@ -597,7 +597,7 @@ class AsyncLittlePay:
             and found.status is PaymentStatus.PENDING
             and found.raw.get("attempts") == []
         ):
-            return found.reference
+            return _wire.key_of(found.reference)
         raise unknown or OutcomeUnknownError(
             "collect: Little Pay gave the intent no usable reference, and its status does not show "
             "that there is no attempt: look at it in the merchant dashboard.",
@@ -670,17 +670,9 @@ def _phases(timeout: Timeout, *, hold: float | None) -> tuple[dict[str, float | 
     return phases, total
 
 
-def _mobile(mobile: object) -> Msisdn | InvalidInputError:
-    if isinstance(mobile, Msisdn):
-        return mobile
-    digits = _msisdn.read(mobile)
-    return digits if isinstance(digits, InvalidInputError) else Msisdn.unchecked(digits)
-
-
 def _distinct(keys: Iterable[Key]) -> dict[str, Payment | LittlePayError | None]:
     """Return the distinct keys; a string that is none has its error already."""
-    if isinstance(keys, str | bytes | PaymentIntent | Payment) or not isinstance(keys, Iterable):
-        raise InvalidInputError("keys: give an iterable of keys, [key] for a single one")
+    _wire.check_keys(keys)
     found: dict[str, Payment | LittlePayError | None] = {}
     for key in keys:
         try:

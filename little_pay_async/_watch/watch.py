@@ -18,17 +18,16 @@ from little_pay_async._errors import InvalidInputError, LittlePayError
 from little_pay_async._models import (
     BillingAddress,
     Payment,
-    PaymentIntent,
     PaymentStatus,
     Provider,
     Settlement,
     WatchStatistics,
 )
 from little_pay_async._watch.rota import Entry, Rota
+from little_pay_async._wire import Key
 
 logger = logging.getLogger("little_pay_async.watch")
 
-Key = str | PaymentIntent | Payment
 _KEYS_BETWEEN_CHECKPOINTS = 500
 
 
@@ -83,12 +82,8 @@ class Watch:
         timeout: float | None,
         rota: Rota,
     ) -> None:
-        if isinstance(keys, str | bytes | PaymentIntent | Payment) or not (
-            keys is None or isinstance(keys, Iterable | AsyncIterable)
-        ):
-            raise InvalidInputError(
-                "keys: give an iterable or async iterable of keys, [key] for a single one"
-            )
+        if keys is not None:
+            _wire.check_keys(keys, or_async=True)
         self._source = keys
         self._timeout = math.inf if timeout is None else timeout
         self._rota = rota

@@ -1,8 +1,9 @@
 """Requests out, envelopes in, errors decided: bytes and values only, no I/O.
 
-`calls` makes requests of arguments, `answers` decides what an answer means, `shapes` turns
-envelopes into models. Nothing else knows how Little Pay writes things, and no exception leaves
-here but `InvalidInputError` for a wrong argument: what is wrong with an answer is returned.
+`arguments` checks what callers give, `calls` makes requests of it, `answers` decides what an answer
+means, `shapes` turns envelopes into models. Nothing else knows how Little Pay writes things, and no
+exception leaves here but `InvalidInputError` for a wrong argument: what is wrong with an answer is
+returned.
 """
 
 from little_pay_async._wire.answers import (
@@ -12,15 +13,20 @@ from little_pay_async._wire.answers import (
     objection,
     outcome_unknown,
 )
+from little_pay_async._wire.arguments import (
+    Key,
+    check_keys,
+    key_of,
+    mobile_of,
+    payable_provider,
+)
 from little_pay_async._wire.calls import (
     TOKEN_ID,
     Auth,
     Call,
     create_intent,
-    key_of,
     made,
     other,
-    payable_provider,
     process,
     refund,
     status,
@@ -33,10 +39,13 @@ __all__ = [
     "Answer",
     "Auth",
     "Call",
+    "Key",
+    "check_keys",
     "create_intent",
     "judge",
     "key_of",
     "made",
+    "mobile_of",
     "objection",
     "other",
     "outcome_unknown",
