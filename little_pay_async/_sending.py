@@ -30,6 +30,7 @@ from little_pay_async._errors import (
 from little_pay_async._masking import redact
 from little_pay_async._models import Envelope
 from little_pay_async._progress import Progress, chain, is_of, is_tls
+from little_pay_async._transport import RefusedResponseError
 
 if TYPE_CHECKING:
     from little_pay_async._credentials import Authorization
@@ -65,6 +66,9 @@ class Sender(Generic[T]):
         self._read = read
         self._request: httpx.Request | None = None
         self._authorization: Authorization | None = None
+        # What the caller is handling, which an exception in here would take for its own. Asked for
+        # once: after an exception was thrown into a coroutine CPython forgets it for a while.
+        self._handled = sys.exception()
 
     async def send(self, phases: Phases, deadline: float = math.inf) -> T | LittlePayError:
         """Send it once and return the result or the error.
@@ -101,7 +105,6 @@ class Sender(Generic[T]):
         answer = _wire.Answer(0, {})
         progress = Progress(plain_httpx=session.plain_httpx)
         broke: Exception | None = None
-        handled = sys.exception()  # the caller's, which an exception in here would take for its own
         scope = anyio.CancelScope(deadline=deadline)
         started = time.perf_counter()
         session.under_way.add(scope)
@@ -112,8 +115,11 @@ class Sender(Generic[T]):
                 self.requests += 1
                 await _fetch(session.http, request, answer)
         except (APIConnectionError, *_HTTPX_ERRORS) as problem:
+            refused = _refused(problem, self._handled)
             if isinstance(problem, httpx.HTTPStatusError) and is_of(self._request, problem):
                 answer = _answer_of(problem.response)  # a hook called raise_for_status()
+            elif refused is not None:
+                answer = refused
             else:
                 broke = problem
         except RuntimeError as problem:
@@ -129,7 +135,7 @@ class Sender(Generic[T]):
             )
         else:
             left = progress.may_have_left(self._request, broke)
-            outcome = self._no_answer(broke, handled, sent=left)
+            outcome = self._no_answer(broke, sent=left)
             if call.moves_money and left:
                 outcome = _wire.outcome_unknown(call, outcome)
         self._log(answer.status, outcome, time.perf_counter() - started)
@@ -153,9 +159,7 @@ class Sender(Generic[T]):
         # Thousands of polls need not be: whether a lost GET had left changes nothing.
         return self._call.moves_money or not self._call.held
 
-    def _no_answer(
-        self, broke: Exception | None, handled: BaseException | None, *, sent: bool
-    ) -> LittlePayError:
+    def _no_answer(self, broke: Exception | None, *, sent: bool) -> LittlePayError:
         """Return the error for a try that broke, or was given up."""
         call, session = self._call, self._session
         if session.closed or session.http.is_closed:
@@ -170,13 +174,11 @@ class Sender(Generic[T]):
         if isinstance(broke, APIConnectionError):  # the callable of a credential raised
             broke.key = call.key
             return broke
-        return self._broken(broke, handled, sent=sent)
+        return self._broken(broke, sent=sent)
 
-    def _broken(
-        self, problem: Exception, handled: BaseException | None, *, sent: bool
-    ) -> APIConnectionError:
+    def _broken(self, problem: Exception, *, sent: bool) -> APIConnectionError:
         call = self._call
-        links = chain(problem, handled)
+        links = chain(problem, self._handled)
         for link in links:
             link.__traceback__ = None  # the frames hold headers and bytes
         tls = is_tls(links, sent=sent)
@@ -228,6 +230,14 @@ def _within(phases: Phases, left: float) -> dict[str, float | None]:
     if left == math.inf:
         return dict(phases)
     return {name: left if limit is None else min(limit, left) for name, limit in phases.items()}
+
+
+def _refused(problem: Exception, handled: BaseException | None) -> _wire.Answer | None:
+    """Return what stands for an answer that the transport refused, if that is the problem."""
+    for link in chain(problem, handled):
+        if isinstance(link, RefusedResponseError):
+            return _wire.Answer(link.status, {}, refusal=str(link))
+    return None
 
 
 async def _fetch(http: httpx.AsyncClient, request: httpx.Request, answer: _wire.Answer) -> None:

@@ -95,7 +95,7 @@ class Session:
             self.http = httpx.AsyncClient(
                 transport=GuardedTransport(transport)
                 if transport is not None
-                else self._leasing(connections, ssl_context, proxy),
+                else self._own_transport(connections, ssl_context, proxy),
                 timeout=None,  # noqa: S113 - each request brings its own
                 # Each operation carries only its documented credential: no cookies.
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
@@ -103,7 +103,7 @@ class Session:
             self._owns_http = True
         self.places = Places(connections - max(1, min(_KEPT_FOR_CALLS, connections // 4)))
 
-    def _leasing(
+    def _own_transport(
         self, connections: int, ssl_context: ssl.SSLContext | None, proxy: Secret | None
     ) -> httpx.AsyncBaseTransport:
         context = ssl_context or _default_ssl_context()
@@ -120,10 +120,15 @@ class Session:
             missing = False
         if missing:
             raise ConfigurationError("proxy: a SOCKS proxy needs httpx's extra: httpx[socks]")
-        return LeasingTransport(
-            max_connections=connections,
-            open_transport=open_transport,
-            proxied=through is not None,
+        if through is not None:
+            return LeasingTransport(
+                max_connections=connections, open_transport=open_transport, proxied=True
+            )
+        # Loads httpcore and asyncio, which httpx too loads only when they are needed.
+        from little_pay_async._transport.pooled import PooledTransport  # noqa: PLC0415
+
+        return PooledTransport(
+            ssl_context=context, max_connections=connections, open_transport=open_transport
         )
 
     def __repr__(self) -> str:

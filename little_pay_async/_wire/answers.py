@@ -73,12 +73,14 @@ class Answer:
         body: What came, whole or up to the end of the stream.
         delimited: Did the answer say where its body ends? If not, it ends with the stream, and
             nobody can tell a whole one from one that was cut short.
+        refusal: Why the transport refused it, if it did.
     """
 
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytearray = attrs.field(factory=bytearray, repr=lambda body: f"{len(body)} bytes")
     delimited: bool = True
+    refusal: str | None = None
 
 
 def objection(answer: Answer) -> str | None:
@@ -122,7 +124,7 @@ def judge(
         now: Seconds since the epoch, for a `Retry-After` that is a date.
     """
     error: LittlePayError
-    refusal = objection(answer)
+    refusal = answer.refusal or objection(answer)
     if refusal is not None:
         error = _unexpected(call, answer, refusal, secrets, refused=True)
     elif 300 <= answer.status < 400:
@@ -189,8 +191,9 @@ def _unexpected(
     call: Call, answer: Answer, problem: str, secrets: Iterable[Secret], *, refused: bool = False
 ) -> _errors.UnexpectedResponseError:
     excerpt = _excerpt(answer, secrets)
+    came = f"HTTP {answer.status}" if answer.status else "something came"
     return _errors.UnexpectedResponseError(
-        f"{call.operation}: HTTP {answer.status}, but not an answer of Little Pay's: {problem}. "
+        f"{call.operation}: {came}, but not an answer of Little Pay's: {problem}. "
         f"It begins: {excerpt!r}. Is the base_url right, or a proxy in between? "
         f"{_OTHER_ADVICE}",
         status_code=answer.status,

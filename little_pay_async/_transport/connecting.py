@@ -1,0 +1,142 @@
+"""How new connections come about.
+
+Rules of this file:
+
+- Not too many at once, so that handshakes leave the loop free for others; and not too fast after
+  many were lost, so that a server that comes back is not run down.
+- The limit on connecting counts from where it begins; the wait before it is one for the pool.
+- TLS sessions are resumed: a server that comes back has less to do, and so have we.
+"""
+
+import asyncio
+import contextlib
+import math
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import httpcore
+
+from little_pay_async._transport.bounds import Bounds
+from little_pay_async._transport.connection import Connection, Origin, Trace, connect
+from little_pay_async._transport.tls import Tls
+
+_AT_ONCE = 128  # a handshake takes the client some 0.3 ms
+_A_SECOND_AFTER_A_LOSS = 500.0
+_LONGEST = 60.0  # seconds, TLS included: who never says a word must not stand in the way of others
+_SESSION_SECONDS = 300.0
+
+
+class Connector:
+    """Makes the connections of a pool.
+
+    Args:
+        ssl_context: Of all that are encrypted.
+        bounds: The pool's.
+        on_end: Told of each connection that has ended by itself.
+
+    Attributes:
+        made: Connections made so far.
+    """
+
+    def __init__(
+        self, ssl_context: ssl.SSLContext, bounds: Bounds, on_end: Callable[[Connection], None]
+    ) -> None:
+        ssl_context.set_alpn_protocols(["http/1.1"])
+        self.made = 0
+        self._ssl_context = ssl_context
+        self._bounds = bounds
+        self._on_end = on_end
+        self._sessions: dict[Origin, tuple[ssl.SSLSession, float]] = {}
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._lost = 0
+        self._next = 0.0
+
+    def note_loss(self) -> None:
+        """Remember that a connection was lost that is likely to be made again."""
+        self._lost += 1
+
+    async def connect(
+        self, origin: Origin, limits: Mapping[str, float | None], trace: Trace | None
+    ) -> Connection:
+        """Return a new connection. Cancellation leaves none.
+
+        Args:
+            origin: What it is to lead to.
+            limits: As in httpx's timeout extension.
+            trace: As in httpx's extension.
+
+        Raises:
+            httpcore.PoolTimeout: Others were being made for longer than the pool limit.
+            httpcore.ConnectTimeout: It took longer than the connect limit.
+            httpcore.ConnectError: There is none to be had.
+        """
+        async with self._turn(limits.get("pool")):
+            if trace is not None:
+                await trace("lease.wait.complete", {})
+                await trace("connection.connect_tcp.started", {"host": origin[3]})
+            try:
+                connection = await self._connect(origin, limits.get("connect") or math.inf)
+            except Exception:
+                self._sessions.pop(origin, None)
+                self._lost += 1
+                raise
+            self.made += 1
+            try:
+                if trace is not None:
+                    await trace("connection.connect_tcp.complete", {"return_value": None})
+            except BaseException:
+                connection.abort()
+                raise
+            return connection
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, limit: float | None) -> AsyncIterator[None]:
+        """Wait until one more may be made."""
+        loop = asyncio.get_running_loop()
+        late = httpcore.PoolTimeout("no connection was begun in time")
+        async with self._bounds.within(limit, late):
+            if self._lost:
+                self._lost -= 1
+                mine = max(loop.time(), self._next)
+                self._next = mine + 1 / _A_SECOND_AFTER_A_LOSS
+                await asyncio.sleep(mine - loop.time())
+            await self._turns.acquire()
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    async def _connect(self, origin: Origin, limit: float) -> Connection:
+        _, host, port, _ = origin
+        late = httpcore.ConnectTimeout("no connection in time")
+        try:
+            async with self._bounds.within(min(limit, _LONGEST), late):
+                connection = await connect(self._maker(origin), host.decode("ascii"), port)
+                try:
+                    await connection.ready()
+                except BaseException:
+                    connection.abort()
+                    raise
+                return connection
+        except (OSError, UnicodeError) as error:
+            raise httpcore.ConnectError(str(error) or type(error).__name__) from error
+
+    def _maker(self, origin: Origin) -> Callable[[], Connection]:
+        """Return what makes the protocol of a new connection."""
+        scheme, _, _, name = origin
+        if scheme != b"https":
+            return lambda: Connection(origin, on_end=self._on_end)
+        now = asyncio.get_running_loop().time()
+        session, since = self._sessions.get(origin, (None, -math.inf))
+        if now - since > _SESSION_SECONDS:
+            session = None
+
+        def keep(new: ssl.SSLSession) -> None:
+            self._sessions[origin] = (new, now)
+
+        return lambda: Connection(
+            origin,
+            on_end=self._on_end,
+            tls=Tls(self._ssl_context, name, session),
+            on_session=keep if session is None else None,
+        )

@@ -1,0 +1,396 @@
+"""One connection of asyncio: a protocol that carries one exchange at a time.
+
+Rules of this file:
+
+- What breaks a connection is noted where it happens, and raised where somebody waits, as
+  httpcore's own errors. `ConnectError`, `ConnectTimeout`: no byte of the request has left.
+- Whoever waits waits for one future, and looks at the state when it wakes up.
+- No frame that waits or raises holds bytes of a request or of a response: errors are shown with
+  their frames.
+- A connection of which an exchange was not finished is aborted, never used again.
+"""
+
+import asyncio
+import contextlib
+import select
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, cast
+
+import httpcore
+
+from little_pay_async._transport.http1 import (
+    BrokenResponseError,
+    RefusedResponseError,
+    ResponseReader,
+)
+from little_pay_async._transport.request import body_of, head_of
+from little_pay_async._transport.tls import Tls
+
+Origin = tuple[bytes, bytes, int, str]
+"""Scheme, host, port, and whom the certificate must name."""
+
+Trace = Callable[[str, Mapping[str, Any]], Awaitable[None]]
+"""httpx's trace extension."""
+
+# A peer that is gone without a word is noticed after a minute and a half.
+_KEEPALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
+    (socket.IPPROTO_TCP, getattr(socket, name), value)
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+    if hasattr(socket, name)
+]
+_HAPPY_EYEBALLS = 0.25  # seconds until the next address is tried too (RFC 8305)
+
+
+class Connection(asyncio.Protocol):
+    """A connection to one origin.
+
+    Args:
+        origin: What it leads to.
+        on_end: Told once, when the connection has ended by itself.
+        tls: If it is to be encrypted.
+        on_session: Told of a TLS session that may be resumed, as soon as there is one.
+
+    Attributes:
+        origin: What it leads to.
+        reader: Of the response that is being waited for, if any.
+        ended: Can it not be used any more?
+    """
+
+    __slots__ = (
+        "_descriptor", "_loop", "_on_end", "_on_session", "_paused", "_problem", "_shaken", "_tls",
+        "_transport", "_waiter", "ended", "origin", "reader",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        on_end: Callable[["Connection"], None],
+        tls: Tls | None = None,
+        on_session: Callable[[ssl.SSLSession], None] | None = None,
+    ) -> None:
+        self.origin = origin
+        self.reader: ResponseReader | None = None
+        self.ended = False
+        self._loop = asyncio.get_running_loop()
+        self._descriptor = -1
+        self._tls = tls
+        self._shaken = tls is None
+        self._on_end = on_end
+        self._on_session = on_session
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[bool] | None = None
+        self._problem: Exception | None = None
+        self._paused = False
+
+    # --- What a pool does with it
+
+    async def ready(self) -> None:
+        """Wait until TLS is agreed on.
+
+        Raises:
+            httpcore.ConnectError: It failed, because of TLS if an `ssl.SSLError` is the cause.
+        """
+        while not self._shaken:
+            self._check()
+            await self._wait(None)
+        self._check()
+
+    async def send(self, request: httpcore.Request, trace: Trace | None) -> None:
+        """Send a request, and begin to read its response.
+
+        Raises:
+            httpcore.LocalProtocolError: It is no request; nothing was sent.
+            httpcore.ConnectError: The connection ended before; nothing was sent.
+            httpcore.WriteTimeout: The peer did not take it in time.
+        """
+        body = await body_of(request)
+        if trace is not None:
+            await trace("http11.send_request_headers.started", {"request": request})
+        problem = self._write(request, body)
+        del body
+        if problem is not None:
+            raise problem
+        if trace is not None:
+            await trace("http11.send_request_headers.complete", {"return_value": None})
+            await trace("http11.send_request_body.started", {"request": request})
+        while self._paused and not self.ended and self.reader and not self.reader.has_head:
+            if not await self._wait(_limit(request, "write")):
+                raise httpcore.WriteTimeout("the server takes nothing")
+        if trace is not None:
+            await trace("http11.send_request_body.complete", {"return_value": None})
+
+    async def receive_head(self, request: httpcore.Request, trace: Trace | None) -> ResponseReader:
+        """Wait for the head of the response.
+
+        Raises:
+            httpcore.ReadTimeout: Nothing came for as long as the request allows.
+            httpcore.ReadError: The connection broke.
+            httpcore.RemoteProtocolError: The response breaks off, or is refused.
+        """
+        reader = self.reader
+        assert reader is not None  # noqa: S101 - a request was sent
+        if trace is not None:
+            await trace("http11.receive_response_headers.started", {"request": request})
+        while not reader.has_head:
+            await self.receive(_limit(request, "read"))
+        self._check()
+        if trace is not None:
+            await trace("http11.receive_response_headers.complete", {"return_value": _head(reader)})
+        return reader
+
+    async def receive(self, limit: float | None) -> None:
+        """Wait until something more has come.
+
+        Raises:
+            httpcore.ReadTimeout: Nothing came for that many seconds.
+            httpcore.ReadError: The connection broke.
+            httpcore.RemoteProtocolError: The response breaks off, or is refused.
+        """
+        self._check()
+        if not await self._wait(limit):
+            raise httpcore.ReadTimeout("the server says nothing")
+
+    def is_quiet(self) -> bool:
+        """Return whether it is open and nothing has come that is not read yet."""
+        return not self.ended and not _readable(self._descriptor)
+
+    def close(self) -> None:
+        """End it in good order; what was sent is delivered if the peer takes it."""
+        if self._transport is None or self.ended:
+            return
+        self.ended = True
+        if self._tls is not None and self._shaken:
+            self._tls.close()
+            self._flush(self._tls)
+        if self._transport.get_write_buffer_size():
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+    def abort(self, problem: Exception | None = None) -> None:
+        """Break it off; whoever waits for something gets `problem`."""
+        self._problem = self._problem or problem
+        self.ended = True
+        if self._transport is not None:
+            self._transport.abort()
+        self._wake()
+
+    # --- What the event loop tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there."""
+        self._transport = cast("asyncio.Transport", transport)
+        connected = transport.get_extra_info("socket")
+        self._descriptor = connected.fileno()
+        with contextlib.suppress(OSError):  # it is gone already, of which the loop tells next
+            for option in _KEEPALIVE:
+                connected.setsockopt(*option)
+        if self._tls is not None:
+            self._shake_hands(self._tls)
+
+    def data_received(self, data: bytes) -> None:
+        """Something came."""
+        if self.ended:
+            return
+        if self._tls is not None:
+            data = self._decrypt(self._tls, data)
+        reader = self.reader
+        if reader is None:
+            if data:  # nobody asked for it, and nobody gets it
+                self._end(httpcore.RemoteProtocolError("the server spoke unasked"))
+        elif data:
+            try:
+                reader.feed(data)
+            except (BrokenResponseError, RefusedResponseError) as error:
+                self._end(_because(httpcore.RemoteProtocolError, error))
+            self._wake()
+        if self._tls is not None and self._tls.ended:
+            self._end_of_stream()
+
+    def eof_received(self) -> None:
+        """Nothing more will come."""
+        self._end_of_stream()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is closed."""
+        if not self.ended:
+            if exc is None:
+                self._end_of_stream()
+            else:
+                kind = httpcore.ReadError if self._shaken else httpcore.ConnectError
+                self._end(_because(kind, exc))
+        self._transport = None
+        self._wake()
+
+    def pause_writing(self) -> None:
+        """The peer does not take what is sent as fast as it is sent."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._paused = False
+        self._wake()
+
+    # ---
+
+    def _write(self, request: httpcore.Request, body: bytes | None) -> Exception | None:
+        """Write a request out, or return why it can't be sent."""
+        head = head_of(request)
+        if head is None:
+            return httpcore.LocalProtocolError(
+                "a method, target or header has characters that HTTP does not allow there"
+            )
+        if body is None:
+            return httpcore.LocalProtocolError("the body is not as long as its Content-Length")
+        if self.ended or self._transport is None:
+            return httpcore.ConnectError("the connection ended before anything was sent")
+        self.reader = ResponseReader(request.method)
+        if self._tls is None:
+            self._transport.write(head + body)
+            return None
+        try:
+            self._tls.write(head + body)
+        except ssl.SSLError as error:
+            problem = _because(httpcore.ConnectError, error)
+            self._end(problem)
+            return problem
+        self._flush(self._tls)
+        return None
+
+    def _flush(self, tls: Tls) -> None:
+        data = tls.to_send()
+        if data and self._transport is not None:
+            self._transport.write(data)
+
+    def _shake_hands(self, tls: Tls) -> None:
+        try:
+            self._shaken = tls.shake_hands()
+        except ssl.SSLError as error:
+            self._flush(tls)  # the alert that says why
+            self._end(_because(httpcore.ConnectError, error))
+            return
+        self._flush(tls)
+        if self._shaken:
+            self._wake()
+
+    def _decrypt(self, tls: Tls, data: bytes) -> bytes:
+        tls.receive(data)
+        if not self._shaken:
+            self._shake_hands(tls)
+            if not self._shaken:
+                return b""
+        try:
+            plain = tls.read()
+        except ssl.SSLError as error:
+            self._end(_because(httpcore.ReadError, error))
+            plain = b""
+        self._flush(tls)
+        if self._on_session is not None:
+            session = tls.session
+            if session is not None:
+                self._on_session(session)
+                self._on_session = None
+        return plain
+
+    def _end_of_stream(self) -> None:
+        """Nothing more will come: does that end the response, or break it off?"""
+        if self.ended:
+            return
+        if not self._shaken:
+            self._end(httpcore.ConnectError("the server ended the connection in TLS's handshake"))
+            return
+        problem: Exception | None = None
+        if self.reader is not None:
+            try:
+                self.reader.end(cut_off=self._tls is not None and not self._tls.ended)
+            except BrokenResponseError as error:
+                problem = _because(httpcore.RemoteProtocolError, error)
+        self._end(problem)
+
+    def _end(self, problem: Exception | None) -> None:
+        """The connection has ended by itself."""
+        if self.ended:
+            return
+        # What ends it after a whole response does not concern that.
+        self.abort(None if self.reader is not None and self.reader.complete else problem)
+        self._on_end(self)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(True)
+
+    async def _wait(self, limit: float | None) -> bool:
+        """Wait until something happens; False if nothing did for so many seconds."""
+        waiter: asyncio.Future[bool] = self._loop.create_future()
+        self._waiter = waiter
+        timer = None if limit is None else self._loop.call_later(limit, _give_up, waiter)
+        try:
+            return await waiter
+        finally:
+            self._waiter = None
+            if timer is not None:
+                timer.cancel()
+
+    def _check(self) -> None:
+        """Raise what has ended the connection, if it has ended."""
+        if self._problem is not None:
+            raise self._problem
+        if self.ended and (self.reader is None or not self.reader.complete):
+            raise httpcore.ReadError("the connection was closed meanwhile")
+
+
+async def connect(make: Callable[[], Connection], host: str, port: int) -> Connection:
+    """Return a connection over TCP, whose TLS may not be agreed on yet.
+
+    Cancellation closes it.
+
+    Raises:
+        OSError: There is none to be had.
+    """
+    loop = asyncio.get_running_loop()
+    if isinstance(loop, asyncio.BaseEventLoop) and not _is_address(host):
+        _, connection = await loop.create_connection(
+            make, host, port, happy_eyeballs_delay=_HAPPY_EYEBALLS
+        )
+    else:  # uvloop tries one address after the other
+        _, connection = await loop.create_connection(make, host, port)
+    return connection
+
+
+def _is_address(host: str) -> bool:
+    return ":" in host or host.replace(".", "").isdigit()
+
+
+def _readable(descriptor: int) -> bool:
+    """Return whether there is something to read, or the end."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return len(poll.poll(0)) > 0
+    return len(select.select([descriptor], [], [], 0)[0]) > 0  # Windows
+
+
+def _give_up(waiter: asyncio.Future[bool]) -> None:
+    if not waiter.done():
+        waiter.set_result(False)
+
+
+def _because(kind: type[Exception], error: Exception) -> Exception:
+    """Return an error of httpcore's with its cause, without the frames, which hold bytes."""
+    error.__traceback__ = None
+    error.__context__ = None
+    problem = kind(str(error) or type(error).__name__)
+    problem.__cause__ = error
+    return problem
+
+
+def _limit(request: httpcore.Request, phase: str) -> float | None:
+    limit: float | None = request.extensions.get("timeout", {}).get(phase)
+    return limit
+
+
+def _head(reader: ResponseReader) -> tuple[bytes, int, bytes, list[tuple[bytes, bytes]]]:
+    return reader.http_version, reader.status, reader.reason, reader.headers
