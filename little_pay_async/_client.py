@@ -3,45 +3,36 @@
 import copy
 import math
 import ssl
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal
-from functools import partial
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 import anyio
 import attrs
 import httpx
 
 from little_pay_async import _settings, _wire
+from little_pay_async._calling import Calls
+from little_pay_async._checking import ask_for_each, distinct
+from little_pay_async._collecting import Collector
 from little_pay_async._credentials import Credential, CredentialSource, hidden
-from little_pay_async._errors import (
-    ConfigurationError,
-    InvalidInputError,
-    LittlePayError,
-    OutcomeUnknownError,
-    SettlementTimeoutError,
-)
+from little_pay_async._errors import ConfigurationError, InvalidInputError, LittlePayError
 from little_pay_async._models import (
     BillingAddress,
     Envelope,
     Payment,
     PaymentIntent,
-    PaymentStatus,
     Provider,
     Refund,
 )
 from little_pay_async._msisdn import Msisdn
-from little_pay_async._retry import HOPELESS, ends_a_hold
-from little_pay_async._sending import Sender
 from little_pay_async._session import Credentials, Session
 from little_pay_async._settings import SETTLEMENT_TIMEOUT, UNSET, Timeout, TimeoutOrUnset, Unset
 from little_pay_async._version import __version__
 from little_pay_async._watch import Rota, Watch
 from little_pay_async._wire import Key
-
-T = TypeVar("T")
 
 _CHECKS_AT_ONCE = 100
 
@@ -109,9 +100,9 @@ class AsyncLittlePay:
         }
         hidden_proxy, hidden_base_url = hidden(proxy), hidden(base_url)
         del api_key, client_id, client_secret, token_id, proxy, base_url
-        self._timeout = _settings.timeout_of("timeout", timeout, ConfigurationError)
-        self._hold = _settings.seconds("hold", hold, ConfigurationError)
-        self._max_retries = _settings.whole("max_retries", max_retries, 0)
+        timeout = _settings.timeout_of("timeout", timeout, ConfigurationError)
+        hold = _settings.seconds("hold", hold, ConfigurationError)
+        max_retries = _settings.whole("max_retries", max_retries, 0)
         self._owns_session = True
         self._session = Session(
             Credentials(**{name: Credential(name, value) for name, value in secrets.items()}),
@@ -123,6 +114,7 @@ class AsyncLittlePay:
             transport=transport,
             http_client=http_client,
         )
+        self._calls = Calls(self._session, timeout, hold, max_retries)
         _settings.switch_logging_on()
 
     def __repr__(self) -> str:
@@ -177,14 +169,18 @@ class AsyncLittlePay:
         Raises:
             ConfigurationError: A setting is wrong.
         """
+        calls = self._calls
+        if timeout is not UNSET:
+            limit = _settings.timeout_of("timeout", timeout, ConfigurationError)
+            calls = attrs.evolve(calls, timeout=limit)
+        if hold is not UNSET:
+            calls = attrs.evolve(calls, hold=_settings.seconds("hold", hold, ConfigurationError))
+        if max_retries is not UNSET:
+            most = _settings.whole("max_retries", max_retries, 0)
+            calls = attrs.evolve(calls, max_retries=most)
         other = copy.copy(self)
         other._owns_session = False  # noqa: SLF001 - it is one of us
-        if timeout is not UNSET:
-            other._timeout = _settings.timeout_of("timeout", timeout, ConfigurationError)  # noqa: SLF001
-        if hold is not UNSET:
-            other._hold = _settings.seconds("hold", hold, ConfigurationError)  # noqa: SLF001
-        if max_retries is not UNSET:
-            other._max_retries = _settings.whole("max_retries", max_retries, 0)  # noqa: SLF001
+        other._calls = calls  # noqa: SLF001
         return other
 
     async def create_intent(
@@ -236,7 +232,7 @@ class AsyncLittlePay:
             metadata=metadata,
         )
         del billing_address, custom_data, metadata
-        return await self._call(call, _wire.read_intent)
+        return await self._calls.send(call, _wire.read_intent)
 
     async def process(
         self,
@@ -273,7 +269,7 @@ class AsyncLittlePay:
             raise InvalidInputError("long_poll: give True or False")
         reference = _wire.key_of(intent, "intent")
         call = _wire.process(reference, _wire.payable_provider(provider), number, held=long_poll)
-        return _with_reference(await self._call(call, _wire.read_payment, timeout), call)
+        return await self._calls.process(call, timeout)
 
     async def status(self, key: Key, *, timeout: TimeoutOrUnset = UNSET) -> Payment:
         """Return how a payment stands now, by one plain GET (API facts: Status).
@@ -286,7 +282,7 @@ class AsyncLittlePay:
             NotFoundError: Little Pay knows no such payment, or not yet; it does not mean unpaid.
             LittlePayError: It could not be told.
         """
-        return await self._call(_wire.status(_wire.key_of(key)), _wire.read_payment, timeout)
+        return await self._calls.send(_wire.status(_wire.key_of(key)), _wire.read_payment, timeout)
 
     async def long_poll(self, key: Key, *, hold: float | Literal[Unset.UNSET] = UNSET) -> Payment:
         """Return how a payment stands once it changes, by one held GET (API facts: Long poll).
@@ -302,20 +298,10 @@ class AsyncLittlePay:
             LittlePayError: It could not be told.
         """
         name = _wire.key_of(key)
-        seconds = (
-            self._hold if hold is UNSET else _settings.seconds("hold", hold, InvalidInputError)
-        )
-        poll = _KeyPoll(self._session, self._timeout, name)
-
-        async def once() -> Payment | LittlePayError | None:
-            outcome = await poll.poll(seconds)
-            over = isinstance(outcome, LittlePayError) and ends_a_hold(outcome)
-            return None if over else outcome
-
-        payment = await self._session.retries.run(
-            once, moves_money=False, max_retries=self._max_retries
-        )
-        return await self.status(name) if payment is None else payment
+        seconds = self._calls.hold
+        if hold is not UNSET:
+            seconds = _settings.seconds("hold", hold, InvalidInputError)
+        return await self._calls.long_poll(name, seconds)
 
     async def wait(self, key: Key, *, timeout: float | None = SETTLEMENT_TIMEOUT) -> Payment:
         """Return the final payment: COMPLETED or FAILED.
@@ -354,31 +340,11 @@ class AsyncLittlePay:
             LittlePayError: What makes every key hopeless: a credential that is refused or missing,
                 a session that is closed.
         """
-        results = _distinct(keys)
+        each = distinct(keys)
         if max_in_flight is not None:
             _settings.whole("max_in_flight", max_in_flight, 1, InvalidInputError)
         at_once = min(max_in_flight or _CHECKS_AT_ONCE, self._session.places.total)
-        to_ask = iter([key for key, found in results.items() if found is None])
-        hopeless: list[Exception] = []
-
-        async def ask(tasks: anyio.abc.TaskGroup) -> None:
-            for key in to_ask:
-                try:
-                    results[key] = await self.status(key)
-                except Exception as error:  # noqa: BLE001 - a hook's too, raised below as it is
-                    if isinstance(error, LittlePayError) and not isinstance(error, HOPELESS):
-                        # Kept for long, so without the frames that it passed.
-                        results[key] = error.with_traceback(None)
-                    else:
-                        hopeless.append(error)
-                        tasks.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(min(at_once, len(results))):
-                tasks.start_soon(ask, tasks)
-        if hopeless:
-            raise hopeless[0]
-        return {key: found for key, found in results.items() if found is not None}
+        return await ask_for_each(each, self._calls, at_once=at_once)
 
     def watch(
         self,
@@ -405,11 +371,11 @@ class AsyncLittlePay:
             _settings.whole("max_in_flight", max_in_flight, 1, InvalidInputError)
         session = self._session
         rota = Rota(
-            open_poll=partial(_KeyPoll, session, self._timeout),
+            open_poll=self._calls.open_poll,
             places=session.places,
             retries=session.retries,
-            max_retries=self._max_retries,
-            hold=self._hold,
+            max_retries=self._calls.max_retries,
+            hold=self._calls.hold,
             limit=min(max_in_flight or session.places.total, session.places.total),
         )
         return Watch(keys, timeout=_settings.keys_timeout(timeout), rota=rota)
@@ -480,19 +446,15 @@ class AsyncLittlePay:
         assert isinstance(number, Msisdn)  # noqa: S101
         provider = _wire.payable_provider(provider)
         limit = _settings.keys_timeout(timeout)
-        deadline = math.inf if limit is None else anyio.current_time() + limit
-        try:
-            self._session.check_open()
-            # What the waiting needs is looked for before anything is sent.
-            await self._session.authorization(_wire.status(key))
-            found = await self._create_or_find(create, deadline)
-            if isinstance(found, Payment):
-                return await self._settled(found, create, deadline)
-            process = _wire.process(found, provider, number, held=False)
-            return await self._process_and_settle(process, deadline)
-        except LittlePayError as error:
-            error.key = key
-            raise
+        collector = Collector(
+            calls=self._calls,
+            wait=self.wait,
+            create=create,
+            provider=provider,
+            mobile=number,
+            deadline=math.inf if limit is None else anyio.current_time() + limit,
+        )
+        return await collector.collect()
 
     async def refund(
         self,
@@ -517,7 +479,7 @@ class AsyncLittlePay:
             LittlePayError: It was not made.
         """
         call = _wire.refund(_wire.key_of(key), amount, reason=reason, callback_url=callback_url)
-        return await self._call(call, _wire.read_refund)
+        return await self._calls.send(call, _wire.read_refund)
 
     async def request(
         self,
@@ -544,141 +506,4 @@ class AsyncLittlePay:
         """
         call = _wire.made(_wire.other, method, path, json=json, auth=auth)
         del json
-        return await self._call(call, lambda envelope: envelope, timeout)
-
-    async def _call(
-        self,
-        call: _wire.Call | InvalidInputError,
-        read: Callable[[Envelope], T],
-        timeout: TimeoutOrUnset = UNSET,
-        *,
-        latest: float = math.inf,
-    ) -> T:
-        """Send one call, again where it may be, until `latest` at the most."""
-        if isinstance(call, InvalidInputError):
-            raise call
-        if timeout is UNSET:
-            limit, extra = self._timeout, self._hold if call.held else 0.0
-        else:
-            limit, extra = _settings.timeout_of("timeout", timeout, InvalidInputError), 0.0
-        self._session.check_open()
-        phases, total = _phases(limit, hold=self._hold if call.held else None)
-        deadline = min(latest, anyio.current_time() + total + extra)
-        sender = Sender(self._session, call, read)
-        return await self._session.retries.run(
-            partial(sender.send, phases, deadline),
-            moves_money=call.moves_money,
-            max_retries=self._max_retries,
-            deadline=deadline,
-        )
-
-    async def _create_or_find(self, create: _wire.Call, deadline: float) -> str | Payment:
-        """Return the reference to process, or the payment if there is an attempt already."""
-        unknown: OutcomeUnknownError | None = None
-        try:
-            return _wire.key_of(await self._call(create, _wire.read_intent, latest=deadline))
-        except InvalidInputError:  # no reference, or none that could stand in a path
-            pass
-        except OutcomeUnknownError as error:
-            unknown = error.with_traceback(None)
-        assert create.key is not None  # noqa: S101 - create intent always has one
-        try:
-            found = await self._call(_wire.status(create.key), _wire.read_payment, latest=deadline)
-        except LittlePayError as error:
-            if unknown is None:  # the intent exists, and nobody was asked to pay
-                raise
-            raise unknown from error
-        if found.status.is_final or found.attempts:
-            return found
-        # Only an answer that says so shows that there is no attempt: the process shape says
-        # nothing of attempts at all.
-        if (
-            found.reference is not None
-            and found.status is PaymentStatus.PENDING
-            and found.raw.get("attempts") == []
-        ):
-            return _wire.key_of(found.reference)
-        raise unknown or OutcomeUnknownError(
-            "collect: Little Pay gave the intent no usable reference, and its status does not show "
-            "that there is no attempt: look at it in the merchant dashboard.",
-            operation="create_intent",
-        )
-
-    async def _process_and_settle(self, process: _wire.Call, deadline: float) -> Payment:
-        unknown: OutcomeUnknownError | None = None
-        payment: Payment | None = None
-        try:
-            payment = await self._call(process, _wire.read_payment, latest=deadline)
-        except OutcomeUnknownError as error:
-            unknown = error.with_traceback(None)
-        return await self._settled(payment, process, deadline, unknown)
-
-    async def _settled(
-        self,
-        payment: Payment | None,
-        call: _wire.Call,
-        deadline: float,
-        unknown: OutcomeUnknownError | None = None,
-    ) -> Payment:
-        """Return the final payment. Money may move: if it can't be told, the outcome is unknown."""
-        assert call.key is not None  # noqa: S101 - process and create intent always have one
-        if payment is not None and payment.status.is_final:
-            return _with_reference(payment, call)
-        left = deadline - anyio.current_time()
-        try:
-            return await self.wait(call.key, timeout=None if left == math.inf else max(left, 0.001))
-        except SettlementTimeoutError as error:
-            error.__cause__ = error.__cause__ or unknown
-            raise
-        except LittlePayError as error:
-            raise (unknown or _wire.outcome_unknown(call, error)) from error
-
-
-def _with_reference(payment: Payment, process: _wire.Call) -> Payment:
-    """Return the answer to a process, whose reference is known even if it does not say it."""
-    if payment.reference or process.operation != "process":
-        return payment
-    return attrs.evolve(payment, reference=process.key)
-
-
-class _KeyPoll:
-    """How a watch looks at one key: a held GET, built once and sent as often as it takes."""
-
-    def __init__(self, session: Session, timeout: Timeout, key: str) -> None:
-        self._sender = Sender(session, _wire.status(key, held=True), _wire.read_payment)
-        self._timeout = timeout
-
-    @property
-    def requests(self) -> int:
-        return self._sender.requests
-
-    async def poll(self, hold: float) -> Payment | LittlePayError:
-        phases, total = _phases(self._timeout, hold=hold)
-        return await self._sender.send(phases, anyio.current_time() + total + hold)
-
-
-def _phases(timeout: Timeout, *, hold: float | None) -> tuple[dict[str, float | None], float]:
-    """Return how long each phase of a try may take, and all tries together."""
-    phases: dict[str, float | None]
-    if isinstance(timeout, httpx.Timeout):
-        phases, total = timeout.as_dict(), math.inf
-    else:
-        phases = dict.fromkeys(["connect", "read", "write", "pool"], timeout)
-        total = math.inf if timeout is None else timeout
-    if hold is not None:
-        phases["read"] = hold
-    return phases, total
-
-
-def _distinct(keys: Iterable[Key]) -> dict[str, Payment | LittlePayError | None]:
-    """Return the distinct keys; a string that is none has its error already."""
-    _wire.check_keys(keys)
-    found: dict[str, Payment | LittlePayError | None] = {}
-    for key in keys:
-        try:
-            found[_wire.key_of(key)] = None
-        except InvalidInputError as error:
-            if not isinstance(key, str):
-                raise
-            found[key] = error.with_traceback(None)
-    return found
+        return await self._calls.send(call, lambda envelope: envelope, timeout)
