@@ -6,18 +6,29 @@ from collections.abc import AsyncIterable
 import httpcore
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-# A name or value with a line break in it would be a second header, or a second request.
-_HEAD = re.compile(
-    rb"%b [!-~\x80-\xff]+ HTTP/1\.1\r\n(?:%b: [\t -~\x80-\xff]*\r\n)*\r\n" % (_TOKEN, _TOKEN)
+_PARTS = re.compile(
+    rb"%b\n[!-~\x80-\xff]+(?:\n%b\n[\t -~\x80-\xff]*)*" % (_TOKEN, _TOKEN),  # method, target, ...
 )
+_WITHOUT_BODY = {b"GET", b"HEAD"}  # unless they say that they have one
+_CHUNKED = b"chunked"
 
 
 def head_of(request: httpcore.Request) -> bytes | None:
-    """Return the head as it is sent; None if it has characters that are not allowed there."""
+    """Return the head as it is sent; None if it has characters that are not allowed there.
+
+    A line break in a part of it would be one more header, or another request; so would a colon in
+    the name of a header be another header.
+    """
+    parts = [request.method, request.url.target]
+    for header in request.headers:
+        parts += header
+    joined = b"\n".join(parts)
+    # A whole match is not enough: a part with a line break in it would look like two.
+    if joined.count(b"\n") != len(parts) - 1 or not _PARTS.fullmatch(joined):
+        return None
     lines = [b"%b %b HTTP/1.1" % (request.method, request.url.target)]
     lines += [b"%b: %b" % header for header in request.headers]
-    head = b"\r\n".join([*lines, b"", b""])
-    return head if _HEAD.fullmatch(head) else None
+    return b"\r\n".join([*lines, b"", b""])
 
 
 async def body_of(request: httpcore.Request) -> bytes | None:
@@ -26,19 +37,31 @@ async def body_of(request: httpcore.Request) -> bytes | None:
     Bodies are small here: they are collected before anything is sent.
     """
     framing = _framing(request)
-    if framing is None:
-        return b""
+    if framing is None or (framing == b"" and request.method in _WITHOUT_BODY):
+        return framing
     assert isinstance(request.stream, AsyncIterable)  # noqa: S101 - as httpcore does
     body = b"".join([part async for part in request.stream])
-    if framing.isdigit():
-        return body if len(body) == int(framing) else None
-    return b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+    if framing == _CHUNKED:
+        return b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+    return body if len(body) == int(framing or b"0") else None
 
 
 def _framing(request: httpcore.Request) -> bytes | None:
-    """Return what the head says of the body: its length, that it is chunked, or nothing."""
+    """Return what the head says of the body: its length, `chunked`, or nothing.
+
+    None if it says what can be understood in two ways, or not at all.
+    """
+    framing = b""
     for name, value in request.headers:
         lowered = name.lower()
-        if lowered in {b"content-length", b"transfer-encoding"}:
-            return value
-    return None
+        if lowered == b"content-length":
+            understood = value.isdigit()
+        elif lowered == b"transfer-encoding":
+            value = value.lower()  # noqa: PLW2901
+            understood = value == _CHUNKED
+        else:
+            continue
+        if framing or not understood:
+            return None
+        framing = value
+    return framing
