@@ -90,7 +90,8 @@ class Calls:
         return payment
 
     def open_poll(self, key: str) -> "KeyPoll":
-        """Return the poll of one key."""
+        """Return the poll of one key, to be made in this event loop."""
+        self.session.check_open()
         return KeyPoll(self.session, self.timeout, key)
 
 

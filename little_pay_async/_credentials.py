@@ -96,6 +96,10 @@ class Credential:
         """What must not be shown: the credential, and the one before it."""
         return [secret for secret in (self._value, self._previous) if secret is not None]
 
+    def gives(self, secret: Secret) -> bool:
+        """Return whether this is what it gives now, without asking for another."""
+        return self._value is secret
+
     async def get(self) -> Secret:
         """Return the credential; a callable is called once, however many wait for it.
 
@@ -174,6 +178,11 @@ class Authorization:
         name, password = await client_id.get(), await client_secret.get()
         value = Secret(f"Basic {basic(name, password).reveal()}")
         return cls("Authorization", value, client_secret, password)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether its source would still give the same, as far as is known."""
+        return self._source.gives(self._part)
 
     def renew(self) -> bool:
         """Have it asked for again, because it was refused; False if that can't change it."""

@@ -8,7 +8,6 @@ import os
 import ssl
 import warnings
 from collections.abc import AsyncIterator, Iterable, Iterator
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import quote, urlsplit
 
 import anyio
@@ -92,13 +91,10 @@ class Session:
             connections = max_connections or _CONNECTIONS_OF_A_FOREIGN_CLIENT
         else:
             connections = max_connections or _settings.connections_by_open_files()
-            self.http = httpx.AsyncClient(
-                transport=GuardedTransport(transport)
+            self.http = _Client(
+                GuardedTransport(transport)
                 if transport is not None
-                else self._own_transport(connections, ssl_context, proxy),
-                timeout=None,  # noqa: S113 - each request brings its own
-                # Each operation carries only its documented credential: no cookies.
-                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+                else self._own_transport(connections, ssl_context, proxy)
             )
             self._owns_http = True
         self.places = Places(connections - max(1, min(_KEPT_FOR_CALLS, connections // 4)))
@@ -155,11 +151,19 @@ class Session:
         Raises:
             SessionClosedError: It is closed, or bound elsewhere.
         """
+        self.check_not_closed()
+        self._check_home()
+
+    def check_not_closed(self) -> None:
+        """Insist on an open session, where its event loop has been checked already.
+
+        Raises:
+            SessionClosedError: It is closed.
+        """
         if self.closed:
             raise _closed()
         if self.http.is_closed:
             raise SessionClosedError("the http_client is closed: make a new one, and a new session")
-        self._check_home()
 
     def _check_home(self) -> None:
         here = (anyio.lowlevel.current_token(), os.getpid())
@@ -267,6 +271,33 @@ class Session:
         )
         request.stream = _Body(call.body or b"")
         return request
+
+
+class _NoCookies(httpx.Cookies):
+    """Takes none, so that none is sent."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        """Leave them where they are."""
+
+
+class _Client(httpx.AsyncClient):
+    """A client without cookies: each operation carries only its documented credential.
+
+    Looking for cookies in an answer is a fifth of what a poll costs in httpx.
+    """
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        self._none = _NoCookies()
+        super().__init__(transport=transport, timeout=None)  # noqa: S113 - each request has its own
+
+    @property
+    def cookies(self) -> httpx.Cookies:
+        """Return none, whatever was set."""
+        return self._none
+
+    @cookies.setter
+    def cookies(self, cookies: object) -> None:
+        raise ConfigurationError("pay.http has no cookies: give an http_client of your own")
 
 
 class _Body(httpx.ByteStream):

@@ -113,9 +113,10 @@ class _Connection:
     async def reset(self) -> None:
         # Closing with a linger of no seconds sends RST.
         linger = struct.pack("ii", 1, 0)
-        raw_socket = self._raw.extra(SocketAttribute.raw_socket)  # noqa: S610 - not Django's
-        raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.broken = True
+        with contextlib.suppress(AttributeError, OSError):  # the client has gone meanwhile
+            raw_socket = self._raw.extra(SocketAttribute.raw_socket)  # noqa: S610 - not Django's
+            raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         await anyio.aclose_forcefully(self._raw)
 
 

@@ -77,19 +77,19 @@ class Answer:
     """
 
     status: int
-    headers: Mapping[str, str] = attrs.field(repr=False)
+    headers: dict[str, str] = attrs.field(repr=False)
     body: bytearray = attrs.field(factory=bytearray, repr=lambda body: f"{len(body)} bytes")
     delimited: bool = True
-    refusal: str | None = None
+    refusal: str | None = attrs.field(default=None, repr=False)
 
 
 def objection(answer: Answer) -> str | None:
     """Return why an answer is refused by its status and headers alone, or None."""
     headers = answer.headers
-    encoding = headers.get("content-encoding", "").strip().lower()
+    encoding = headers.get("content-encoding")
     transfer = headers.get("transfer-encoding")
     length = headers.get("content-length", "")
-    if encoding not in {"", "identity"}:
+    if encoding and encoding.strip().lower() not in {"", "identity"}:
         return "it is compressed, although only identity was asked for"
     if transfer is not None and transfer.strip().lower() != "chunked":
         return "its Transfer-Encoding is not just chunked"

@@ -191,7 +191,7 @@ def _structure(values: Mapping[str, Any], cls: type[T]) -> T:
     raise NotTheEnvelopeError(f"its `data` does not fit: {where}")
 
 
-def _date(value: Any) -> datetime:
+def _date(value: Any, _: Any = None) -> datetime:
     if isinstance(value, datetime):
         return value
     if not isinstance(value, str):
@@ -200,7 +200,7 @@ def _date(value: Any) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def _text(value: Any) -> str | None:
+def _text(value: Any, _: Any = None) -> str | None:
     if value is None or isinstance(value, str):
         return value or None
     if isinstance(value, int) and not isinstance(value, bool):  # an id written as a number
@@ -208,7 +208,7 @@ def _text(value: Any) -> str | None:
     raise ValueError("no string")
 
 
-def _amount(value: Any) -> Decimal | None:
+def _amount(value: Any, _: Any = None) -> Decimal | None:
     if value is None or value == "":
         return None
     if isinstance(value, str) and not _NUMBER.fullmatch(value):
@@ -273,13 +273,13 @@ def _converter(*, explaining: bool) -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=explaining)
     # Hooks by predicate on the annotation itself: cattrs resolves unions before types.
     hooks: list[tuple[object, Callable[[Any, Any], object]]] = [
-        (str | None, lambda value, _: _text(value)),
-        (Decimal | None, lambda value, _: _amount(value)),
+        (str | None, _text),
+        (Decimal | None, _amount),
         (Provider | None, _enum_or_none(Provider)),
         (PaymentStatus | None, _enum_or_none(PaymentStatus)),
         (BillingAddress | None, _address_or_none(converter)),
         (tuple[Attempt, ...], _list_of_attempts(converter)),
-        (datetime, lambda value, _: _date(value)),
+        (datetime, _date),
         (Mapping[str, Any], lambda value, _: value),
     ]
     for annotation, hook in hooks:
