@@ -268,8 +268,8 @@ async def _fetch(http: httpx.AsyncClient, request: httpx.Request, answer: _wire.
             raise
     finally:
         await response.aclose()
-        # httpx has the stream hold the response, which holds the stream: with thousands of polls the
-        # garbage collector would take a fifth of the time.
+        # httpx has the stream hold the response, which holds the stream: with thousands of polls
+        # the garbage collector would take a fifth of the time.
         response.stream = _CONSUMED
 
 

@@ -288,7 +288,7 @@ class _Client(httpx.AsyncClient):
 
     def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
         self._none = _NoCookies()
-        super().__init__(transport=transport, timeout=None)  # noqa: S113 - each request has its own
+        super().__init__(transport=transport, timeout=None)  # each request brings its own
 
     @property
     def cookies(self) -> httpx.Cookies:
@@ -296,7 +296,7 @@ class _Client(httpx.AsyncClient):
         return self._none
 
     @cookies.setter
-    def cookies(self, cookies: object) -> None:
+    def cookies(self, _: object) -> None:
         raise ConfigurationError("pay.http has no cookies: give an http_client of your own")
 
 

@@ -76,12 +76,11 @@ def in_virtual_time(test: Callable[..., Awaitable[None]]) -> Callable[..., None]
     """Run a test on asyncio and on trio with clocks that jump."""
 
     def run(loop: str, **arguments: object) -> None:
-        options: dict[str, object] = (
-            {"loop_factory": JumpingLoop}
-            if loop == "asyncio"
-            else {"clock": trio.testing.MockClock(autojump_threshold=0)}
-        )
-        anyio.run(partial(test, **arguments), backend=loop, backend_options=options)
+        call = partial(test, **arguments)
+        if loop == "asyncio":
+            anyio.run(call, backend=loop, backend_options={"loop_factory": JumpingLoop})
+        else:  # older anyio does not hand options on to trio
+            trio.run(call, clock=trio.testing.MockClock(autojump_threshold=0))
 
     signature = inspect.signature(test)
     loop = inspect.Parameter("loop", inspect.Parameter.KEYWORD_ONLY)
