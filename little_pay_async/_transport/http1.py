@@ -3,11 +3,13 @@
 Rules of this file:
 
 - Bytes are counted before the parser sees them. A head is collected until it is whole, and then
-  parsed in one go, so that no fragmentation makes it slow; a body is parsed as it comes.
+  parsed in one go, so that no fragmentation makes it slow. Of bodies the parser sees chunks only,
+  as they come: where a body ends otherwise, counting will do.
 - A head that HTTP/1.1 does not allow, or that two readers could understand differently, is refused.
   So is a response that is too long. Refused is final: asking again would bring the same.
 - A response that breaks off, or whose chunks make no sense, is broken: asking again may help.
-- No bytes raise anything but these two errors, however they are fragmented.
+- No bytes raise anything but these two errors, however they are fragmented, and nothing comes of a
+  response after one.
 - A connection is fit for another request only if its response ended where it said it would, and
   nothing came after it.
 
@@ -17,6 +19,7 @@ Rules of this file:
 """
 
 import re
+from itertools import pairwise
 
 import httptools
 
@@ -27,8 +30,12 @@ MAX_BODY = 1024 * 1024
 MAX_FRAMING = 64 * 1024
 """Bytes of a body that are no content: the sizes and extensions of chunks, and trailers."""
 
-_PIECE = 64 * 1024  # what the parser is given at once
+_PIECE = 16 * 1024  # what the parser is given before the next count
 _VERSION = re.compile(rb"HTTP/1\.[01] ")
+# llhttp takes other protocols, any three digits, and any byte in the reason.
+_STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?\r\n")
+# To llhttp, `chunked` and a tab is another coding.
+_CHUNKED = re.compile(rb"\n(?i:transfer-encoding:[ \t]*chunked) *\r")
 # What no head may hold. llhttp refuses it too, but it sees a head only when it is whole.
 _FORBIDDEN = re.compile(rb"\x00|(?<!\r)\n|\r(?=[^\n])")
 
@@ -45,10 +52,6 @@ class RefusedResponseError(Exception):
     """
 
     status = 0
-
-
-class _NextMessageError(Exception):
-    """Stops the parser: what follows the response was not asked for."""
 
 
 class ResponseReader:
@@ -68,9 +71,9 @@ class ResponseReader:
     """
 
     __slots__ = (
-        "_buffer", "_content", "_framed", "_headless", "_interim", "_keep_alive", "_parser",
-        "_parts", "_raw", "_until_end", "complete", "has_head", "headers", "http_version",
-        "reason", "reusable", "status",
+        "_buffer", "_content", "_failed", "_headless", "_interim", "_keep_alive", "_length",
+        "_parser", "_parts", "_raw", "complete", "has_head", "headers", "http_version", "reason",
+        "reusable", "status",
     )  # fmt: skip
 
     def __init__(self, method: bytes) -> None:
@@ -81,17 +84,17 @@ class ResponseReader:
         self.has_head = False
         self.complete = False
         self.reusable = False
+        self._failed = False
         self._headless = method == b"HEAD"  # its responses are heads without bodies
         self._buffer = bytearray()
         self._interim = 0
-        self._raw = 0  # bytes of the body as they came
-        self._content = 0  # and without their framing
-        self._framed = False
-        self._until_end = False
         self._keep_alive = False
+        self._length: int | None = None  # of the body, if its head says it
+        self._raw = 0  # bytes of chunks as they came
+        self._content = 0  # bytes of the body
         self._parts: list[bytes] = []
-        # It holds methods of this object, which holds it: the circle is cut when it has done.
-        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        # Of chunks. It holds methods of this object, which holds it: a circle, cut at their end.
+        self._parser: httptools.HttpResponseParser | None = None
 
     def feed(self, data: bytes) -> None:
         """Take in what came.
@@ -100,6 +103,8 @@ class ResponseReader:
             BrokenResponseError: Its framing makes no sense.
             RefusedResponseError: It is too long, or not what HTTP/1.1 allows.
         """
+        if self._failed:
+            raise BrokenResponseError("nothing comes of a response that failed")
         try:
             while data and not self.has_head:
                 data = self._feed_head(data)
@@ -108,6 +113,7 @@ class ResponseReader:
         except (BrokenResponseError, RefusedResponseError) as error:
             if isinstance(error, RefusedResponseError):
                 error.status = self.status
+            self._failed = True
             self.complete = False
             self._parser = None
             raise
@@ -125,13 +131,16 @@ class ResponseReader:
         """
         if self.complete:
             return
+        until_end = self.has_head and self._length is None and self._parser is None
+        if until_end and not cut_off and not self._failed:
+            self.complete = True
+            return
+        self._failed = True
         self._parser = None
-        if not self.has_head:
-            what = "within a head" if self._buffer or self._interim else "without a response"
-            raise BrokenResponseError(f"the connection ended {what}")
-        if cut_off or not self._until_end:
+        if self.has_head:
             raise BrokenResponseError("the connection ended within a response")
-        self.complete = True
+        where = "within a head" if self._buffer or self._interim else "without a response"
+        raise BrokenResponseError(f"the connection ended {where}")
 
     def take(self) -> bytes:
         """Return what has come of the body since this was called last."""
@@ -142,7 +151,7 @@ class ResponseReader:
         return taken
 
     def _feed_head(self, data: bytes) -> bytes:
-        """Parse a head if there is a whole one; return what follows it."""
+        """Read a head if there is a whole one; return what follows it."""
         before = len(self._buffer)
         if before:
             self._buffer += data
@@ -157,20 +166,26 @@ class ResponseReader:
         if before:
             data = bytes(self._buffer)
             self._buffer.clear()
-        head, rest = data[:stop], data[stop:]
+        head = data[:stop]
         if head.count(b"\n") - 2 > MAX_HEADERS:
             raise RefusedResponseError(f"its head has more than {MAX_HEADERS} lines")
-        if not _VERSION.match(head):
+        line = _STATUS_LINE.match(head)
+        if line is None:
             raise RefusedResponseError("its status line is not one of HTTP/1.1")
-        self.http_version = head[:8]
-        problem = self._parse(head)
+        self.http_version, status, self.reason = line.groups(b"")
+        self.status = int(status)
+        if self.status == 101:
+            raise RefusedResponseError("it switches protocols, which nobody asked for")
+        parser = httptools.HttpResponseParser(self)
+        problem = _parse(parser, head)
         if problem:
             raise RefusedResponseError(f"its head is not one of HTTP/1.1: {problem}")
-        if 100 <= self.status < 200:
+        chunked = self._read_framing(head)
+        if self.status < 200:
             self._pass_over()
-            return rest
-        self._begin()
-        return rest
+        else:
+            self._begin(parser if chunked else None)
+        return data[stop:]
 
     def _check_part_of_head(self, known: int) -> None:
         """Refuse at once what could not become a head."""
@@ -183,99 +198,102 @@ class ResponseReader:
         if _FORBIDDEN.search(buffer, max(0, known - 1)):
             raise RefusedResponseError("its head has characters that no head may have")
 
+    def _read_framing(self, head: bytes) -> bool:
+        """Take from the headers how the body ends; return whether it comes in chunks."""
+        encodings = 0
+        self._length = None
+        # Nobody needs the connections of HTTP/1.0, whose ends are a matter of interpretation.
+        self._keep_alive = self.http_version == b"HTTP/1.1"
+        for name, value in self.headers:
+            lowered = name.lower()
+            if lowered == b"content-length":
+                # llhttp saw that it is below 2**64; more zeros may precede it than int() takes.
+                self._length = int(value[-20:])
+            elif lowered == b"transfer-encoding":
+                encodings += 1
+            elif lowered == b"connection" and b"close" in value.lower():
+                self._keep_alive = False
+        if encodings and (
+            encodings > 1 or self.http_version != b"HTTP/1.1" or not _CHUNKED.search(head)
+        ):
+            raise RefusedResponseError("its Transfer-Encoding is not just chunked")
+        if (self.status < 200 or self.status == 204) and (encodings or self._length):
+            raise RefusedResponseError("it has a body where none can be")
+        return encodings > 0
+
     def _pass_over(self) -> None:
+        """Forget an interim response."""
         self._interim += 1
-        if self.status == 101:
-            raise RefusedResponseError("it switches protocols, which nobody asked for")
         if self._interim > MAX_INTERIM:
             raise RefusedResponseError(f"more than {MAX_INTERIM} interim responses came before it")
         self.status, self.reason, self.headers = 0, b"", []
-        self.complete = self.reusable = False
 
-    def _begin(self) -> None:
-        """Decide by the head where the body ends."""
-        self.has_head = True
-        if self.status < 100:
-            raise RefusedResponseError("HTTP has no such status")
-        encodings, length = [], None
-        for name, value in self.headers:
-            lowered = name.lower()
-            if lowered == b"transfer-encoding":
-                encodings.append(value.lower())
-            elif lowered == b"content-length":
-                length = int(value)
-        if encodings:
-            if encodings != [b"chunked"] or self.http_version != b"HTTP/1.1":
-                raise RefusedResponseError("its Transfer-Encoding is not just chunked")
-            self._framed = True
-        if self._headless:
+    def _begin(self, parser: httptools.HttpResponseParser | None) -> None:
+        """Begin with the body, if there is one."""
+        if self._headless or self.status in (204, 304) or self._length == 0:
             self.complete = True
             self.reusable = self._keep_alive
-        elif length is not None and length > MAX_BODY and not self.complete:
+        elif self._length is not None and self._length > MAX_BODY:
             raise RefusedResponseError(f"its body is longer than {MAX_BODY} bytes")
-        self._until_end = length is None and not encodings
+        else:
+            self._parser = parser
+        self.has_head = True
 
     def _feed_body(self, data: bytes) -> None:
-        for start in range(0, len(data), _PIECE):
+        if self.complete:
+            self.reusable = False  # nobody asked for what follows
+        elif self._parser is not None:
+            self._feed_chunks(self._parser, data)
+        elif self._length is not None:
+            missing = self._length - self._content
+            self.on_body(data[:missing])
+            if len(data) >= missing:
+                self.complete = True
+                self.reusable = self._keep_alive and len(data) == missing
+        else:
+            self.on_body(data)
+            if self._content > MAX_BODY:
+                raise RefusedResponseError(f"its body is longer than {MAX_BODY} bytes")
+
+    def _feed_chunks(self, parser: httptools.HttpResponseParser, data: bytes) -> None:
+        # The last byte goes alone. If the end comes before it, something follows that nobody asked
+        # for; llhttp would not tell if that is an empty line.
+        last = len(data) - 1
+        for start, stop in pairwise((*range(0, last, _PIECE), last, len(data))):
             if self.complete:
-                self.reusable = False  # nobody asked for what follows
                 return
-            piece = data if len(data) <= _PIECE else data[start : start + _PIECE]
-            self._raw += len(piece)
-            problem = self._parse(piece)
-            if problem:
+            self._raw += stop - start
+            problem = _parse(parser, data[start:stop])
+            if problem and not self.complete:
                 raise BrokenResponseError(f"its chunks make no sense: {problem}")
             if self._content > MAX_BODY:
                 raise RefusedResponseError(f"its body is longer than {MAX_BODY} bytes")
-            if self._framed and self._raw - self._content > MAX_FRAMING:
+            if self._raw - self._content > MAX_FRAMING:
                 raise RefusedResponseError("its chunks have more framing than content")
-
-    def _parse(self, data: bytes) -> str | None:
-        """Give the parser what is to be parsed; return what is wrong with it, if anything."""
-        assert self._parser is not None  # noqa: S101 - dropped only when all is read
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            return None  # a 101, and refused as such
-        except httptools.HttpParserError as error:
-            if 100 <= self.status < 200 and not self.has_head:
-                return None  # a 101 again
-            if not self.complete:
-                return str(error)
-            self.reusable = False
-        return None
+        self.reusable = self.complete and self._keep_alive
 
     # --- What the parser tells
-
-    def on_message_begin(self) -> None:
-        """The first bytes of a message came."""
-        if self.complete:
-            self.reusable = False
-            raise _NextMessageError
-
-    def on_status(self, reason: bytes) -> None:
-        """The status line came, with a phrase."""
-        self.reason = reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header came, or a trailer, which nobody reads."""
         if not self.has_head:
             self.headers.append((name, value.rstrip(b" \t")))
 
-    def on_headers_complete(self) -> None:
-        """The head is whole."""
-        parser = self._parser
-        assert parser is not None  # noqa: S101 - it is the one that calls
-        self.status = parser.get_status_code()
-        self._keep_alive = parser.should_keep_alive()
-
     def on_body(self, part: bytes) -> None:
         """A part of the body came."""
-        if not self._headless:
+        if not self.complete:
             self._content += len(part)
             self._parts.append(part)
 
     def on_message_complete(self) -> None:
-        """The end of the message came, by its own account."""
-        self.complete = True
-        self.reusable = self._keep_alive
+        """The last chunk came, and its trailers."""
+        self.complete = self.has_head
+
+
+def _parse(parser: httptools.HttpResponseParser, data: bytes) -> str | None:
+    """Give the parser what is to be parsed; return what is wrong with it, if anything."""
+    try:
+        parser.feed_data(data)
+    except httptools.HttpParserError as error:
+        return str(error) or type(error).__name__
+    return None
