@@ -87,7 +87,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """CPU and memory per parked poll, next to other clients."""
+    """CPU and memory per parked poll, next to other clients; `-- --quick` for a small run."""
     session.install(EXTRAS, *group("bench"))
     session.run("python", "benchmarks/run.py", *session.posargs)
 

@@ -1,114 +1,27 @@
-"""One client process: watches keys until all are settled, and prints what that cost as JSON.
+"""One client process: does a job, and prints what that has cost as JSON.
 
-First as many keys as are asked for, each polled on a connection that is made for it; then as many
-others, on the connections that are there.
+The job is to watch keys until all are completed, or with `--at-once` to look at each of them once.
+What it cost is noted whenever the server says over the wire that all polls are parked. So the CPU
+of connecting and polling is that from the beginning until all are parked, and that of the last
+answers; the CPU of the reused polls is that in between.
 """
 
 import argparse
 import asyncio
+import contextlib
+import ctypes
 import gc
 import json
+import os
 import resource
-import ssl
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-Watch = Callable[[list[str]], Awaitable[int]]
-
-
-@asynccontextmanager
-async def little_pay_async(url: str, context: ssl.SSLContext | None):  # noqa: ANN201
-    from little_pay_async import AsyncLittlePay
-
-    async with AsyncLittlePay(api_key="key", base_url=url, ssl_context=context) as pay:
-
-        async def watch(keys: list[str]) -> int:
-            completed = 0
-            async with pay.watch(keys) as settlements:
-                async for settlement in settlements:
-                    completed += settlement.error is None
-            return completed
-
-        yield watch
-
-
-@asynccontextmanager
-async def aiohttp(url: str, context: ssl.SSLContext | None):  # noqa: ANN201
-    import aiohttp
-
-    connector = aiohttp.TCPConnector(limit=0, ssl=context or True)
-    async with aiohttp.ClientSession(connector=connector) as session:
-
-        async def ask(path: str) -> str:
-            async with session.get(url + path, headers={"X-API-KEY": "key"}) as response:
-                return (await response.json())["data"]["status"]
-
-        yield by_hand(ask)
-
-
-@asynccontextmanager
-async def httpx_aiohttp(url: str, context: ssl.SSLContext | None):  # noqa: ANN201
-    import aiohttp
-    import httpx
-    from httpx_aiohttp import AiohttpTransport
-
-    connector = aiohttp.TCPConnector(limit=0, ssl=context or True)
-    transport = AiohttpTransport(client=aiohttp.ClientSession(connector=connector))
-    async with httpx.AsyncClient(transport=transport, timeout=None) as client:
-        yield by_hand(httpx_ask(client, url))
-
-
-@asynccontextmanager
-async def httpx_leased(url: str, context: ssl.SSLContext | None):  # noqa: ANN201
-    """Use httpx over this library's leasing transport, without the rest of it."""
-    from little_pay_async import AsyncLittlePay
-
-    async with AsyncLittlePay(base_url=url, ssl_context=context) as pay:
-        pay.http.timeout = 120.0
-        yield by_hand(httpx_ask(pay.http, url))
-
-
-@asynccontextmanager
-async def httpx_default(url: str, context: ssl.SSLContext | None):  # noqa: ANN201
-    import httpx
-
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    async with httpx.AsyncClient(verify=context or True, limits=limits, timeout=None) as client:
-        yield by_hand(httpx_ask(client, url))
-
-
-def httpx_ask(client, url: str) -> Callable[[str], Awaitable[str]]:  # noqa: ANN001
-    async def ask(path: str) -> str:
-        response = await client.get(url + path, headers={"X-API-KEY": "key"})
-        return response.json()["data"]["status"]
-
-    return ask
-
-
-def by_hand(ask: Callable[[str], Awaitable[str]]) -> Watch:
-    """What a user would write: a task for each key that asks until it is final."""
-
-    async def settle(key: str) -> bool:
-        while True:
-            status = await ask(f"/api/payments-v2/{key}?longPoll=true")
-            if status != "PENDING":
-                return status == "COMPLETED"
-
-    async def watch(keys: list[str]) -> int:
-        return sum(await asyncio.gather(*map(settle, keys)))
-
-    return watch
-
-
-CLIENTS: dict[str, Callable[..., AbstractAsyncContextManager[Watch]]] = {
-    "little_pay_async": little_pay_async,
-    "aiohttp": aiohttp,
-    "httpx-aiohttp": httpx_aiohttp,
-    "httpx, leased connections": httpx_leased,
-    "httpx, its own pool": httpx_default,
-}
+from cases import QUIET
+from rivals import RIVALS, Client, Server
 
 
 def cpu() -> float:
@@ -121,37 +34,138 @@ def resident() -> int:
     return pages * resource.getpagesize()
 
 
-async def run(options: argparse.Namespace) -> dict[str, float]:
-    context = ssl.create_default_context(cafile=options.ca) if options.ca else None
-    async with CLIENTS[options.client](options.url, context) as watch:
-        await watch(["warm"])
-        gc.collect()
-        memory = resident()
-        keys = [f"K{number}" for number in range(options.keys)]
-        begun, spent = time.perf_counter(), cpu()
-        first = asyncio.create_task(watch([f"first-{key}" for key in keys]))
-        await asyncio.sleep(options.hold * 0.9)
-        parked = resident() - memory
-        completed = await first
-        connect = cpu() - spent
-        assert completed == options.keys, f"{completed} of {options.keys} completed"
-        spent = cpu()
-        completed = await watch([f"again-{key}" for key in keys])
-        reused = cpu() - spent
-        assert completed == options.keys, f"{completed} of {options.keys} completed"
+@dataclass
+class Reading:
+    """What the process has spent so far, in seconds, and holds, in bytes."""
+
+    cpu: float = field(default_factory=cpu)
+    resident: int = field(default_factory=resident)
+    time: float = field(default_factory=time.perf_counter)
+
+
+def settle_memory() -> None:
+    """Give back what was freed, so that what comes next shows in the resident bytes."""
+    gc.collect()
+    with contextlib.suppress(AttributeError):  # glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+class Wire(asyncio.Protocol):
+    """The wire to the server; what comes over it is noted."""
+
+    def __init__(self) -> None:
+        self.parked: list[Reading] = []
+        self.report: asyncio.Future[dict[str, int]] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if data == b"parked\n":
+            self.parked.append(Reading())
+            self.transport.write(b"go\n")
+        elif data.startswith(b"{"):
+            self.report.set_result(json.loads(data))
+        elif not self.report.done():
+            self.report.set_exception(RuntimeError(f"the server says: {data.decode()}"))
+
+    async def unless_broken(self, job: Awaitable[int]) -> int:
+        """Do the job, unless the server says that it goes wrong."""
+        task = asyncio.ensure_future(job)
+        await asyncio.wait([task, self.report], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            await self.report
+        return await task
+
+    async def end(self) -> dict[str, int]:
+        self.transport.write(b"end\n")
+        return await self.report
+
+
+async def refuse(options: argparse.Namespace) -> dict[str, float]:
+    """Check that the client refuses a server whose certificate it can't verify."""
+    completed = 0
+    with contextlib.suppress(Exception):
+        async with RIVALS[options.client](Server(options.url, options.ca)) as client:
+            completed = await client.watch(["warm"])
+    assert completed == 0, f"{options.client} does not verify certificates"
+    return {}
+
+
+async def watch(client: Client, wire: Wire, options: argparse.Namespace) -> dict[str, float]:
+    keys = [f"K{number}" for number in range(options.keys)]
+    settle_memory()
+    begun = Reading()
+    completed = await wire.unless_broken(client.watch(keys))
+    ended = Reading()
+    assert completed == options.keys, f"{completed} of {options.keys} completed"
+    assert len(wire.parked) == options.rounds + 1, f"all were parked {len(wire.parked)} times"
+    report = await wire.end()
+    check_report(report, "keys", options.keys)
+    check_report(report, "most_parked", options.keys)
+    check_report(report, "fewest_polls", options.rounds + 1)
+    check_report(report, "most_polls", options.rounds + 1)
+    held = QUIET + options.hold + options.keys / options.pace  # however good the client is
+    first, last = wire.parked[0], wire.parked[-1]
+    connecting = first.cpu - begun.cpu + ended.cpu - last.cpu
     return {
-        "connect_ms": connect / options.keys * 1e3,
-        "reused_ms": reused / options.keys * 1e3,
-        "kib": parked / options.keys / 1024,
-        "wall_s": time.perf_counter() - begun,
+        "connect_ms": connecting / options.keys * 1e3,
+        "reused_ms": (last.cpu - first.cpu) / options.keys / options.rounds * 1e3,
+        "kib": (max(each.resident for each in wire.parked) - begun.resident) / options.keys / 1024,
+        "wall_s": ended.time - begun.time - held * (options.rounds + 1),
+        "connections": report["connections"],
     }
+
+
+async def check(client: Client, wire: Wire, options: argparse.Namespace) -> dict[str, float]:
+    keys = [f"K{number}" for number in range(options.keys)]
+    settle_memory()
+    begun = Reading()
+    completed = await wire.unless_broken(client.check(keys, options.at_once))
+    ended = Reading()
+    assert completed == options.keys, f"{completed} of {options.keys} completed"
+    report = await wire.end()
+    check_report(report, "plain", options.keys)
+    return {
+        "check_ms": (ended.cpu - begun.cpu) / options.keys * 1e3,
+        "wall_s": ended.time - begun.time,
+        "connections": report["connections"],
+    }
+
+
+def check_report(report: dict[str, Any], name: str, expected: int) -> None:
+    assert report.get(name) == expected, f"{name}: not {expected}, says the server: {report}"
+
+
+async def run(options: argparse.Namespace) -> dict[str, float]:
+    if options.must_refuse:
+        return await refuse(options)
+    loop = asyncio.get_running_loop()
+    _, wire = await loop.create_connection(Wire, "127.0.0.1", options.wire)
+    async with RIVALS[options.client](Server(options.url, options.ca)) as client:
+        await client.watch(["warm"])
+        return await (check if options.at_once else watch)(client, wire, options)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("client", choices=CLIENTS)
+    parser.add_argument("client", choices=RIVALS)
     parser.add_argument("url")
+    parser.add_argument("--wire", type=int, help="the port of the server's wire")
     parser.add_argument("--keys", type=int, required=True)
+    parser.add_argument("--rounds", type=int, default=1, help="of answers that are PENDING")
     parser.add_argument("--hold", type=float, required=True)
+    parser.add_argument("--pace", type=float, required=True)
+    parser.add_argument("--at-once", type=int, default=0, help="check so many keys at once")
     parser.add_argument("--ca")
-    print(json.dumps(asyncio.run(run(parser.parse_args()))))
+    parser.add_argument("--must-refuse", action="store_true", help="the CA is somebody else's")
+    parser.add_argument("--uvloop", action="store_true")
+    options = parser.parse_args()
+    factory = None
+    if options.uvloop:
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        print(json.dumps(runner.run(run(options))), flush=True)
+        os._exit(0)  # pyreqwest's threads would at times abort the interpreter on its way out

@@ -1,142 +1,219 @@
-"""Keys watched at once: CPU and memory of this library and of what one would use instead.
+"""Thousands of parked polls: what they cost this library, and what they cost one's other choices.
 
 Client and server are two processes, the clients take turns, and the figures are medians of the
-rounds. CPU is the client process's own. Timings move from machine to machine by a factor of two:
-read the ratios. Writes results.json beside this file.
+runs. CPU and memory are the client process's own. Timings move from machine to machine by a factor
+of two, and where others work at the same time: read the ratios. Writes results.json and
+results.svg. How the figures come about stands in server.py and client.py.
 """
 
 import argparse
 import json
+import os
 import platform
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from importlib.metadata import version
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import bounds
+import plot
+import tables
+from cases import ALL, CASES, FOR_TIME, LEFT_OUT, Case
 from rich.console import Console
-from rich.table import Table
 
 HERE = Path(__file__).parent
-CLIENTS = [
-    "little_pay_async",
+LIBRARIES = [
+    "little-pay-async",
     "aiohttp",
+    "httpcore",
+    "httptools",
+    "httpx",
     "httpx-aiohttp",
-    "httpx, leased connections",
-    "httpx, its own pool",
+    "niquests",
+    "pyreqwest",
+    "uvloop",
 ]
-# Its pool looks at every connection for every request: one round of it says enough.
-ONE_ROUND = {"httpx, its own pool"}
-LIBRARIES = ["little-pay-async", "httpx", "httpcore", "aiohttp", "httpx-aiohttp"]
+PACKAGE_OF = {"httpx over aiohttp": "httpx-aiohttp", "httpx over pyreqwest": "pyreqwest"}
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """Paths of PEM files: the server's, its CA's, and somebody else's CA's."""
+
+    server: str
+    ca: str
+    other_ca: str
 
 
 @contextmanager
-def server(hold: float, certificate: str | None) -> Iterator[int]:
-    command = [sys.executable, str(HERE / "server.py"), "--hold", str(hold)]
+def made_up_certificates() -> Iterator[Certificates]:
+    import trustme
+
+    ca, other_ca = trustme.CA(), trustme.CA()
+    with tempfile.TemporaryDirectory() as folder:
+        paths = Certificates(*(str(Path(folder, name)) for name in ("server", "ca", "other")))
+        ca.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(paths.server)
+        ca.cert_pem.write_to_path(paths.ca)
+        other_ca.cert_pem.write_to_path(paths.other_ca)
+        yield paths
+
+
+@contextmanager
+def server(case: Case, certificate: str | None) -> Iterator[list[str]]:
+    """Start a server; its ports are that of the API and that of its wire to the client."""
+    command = [sys.executable, str(HERE / "server.py"), "--keys", str(case.keys)]
+    command += ["--rounds", str(case.rounds), "--hold", str(case.hold), "--pace", str(case.pace)]
     if certificate:
         command += ["--certificate", certificate]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield int(process.stdout.readline())
+            yield process.stdout.readline().split()
         finally:
             process.terminate()
 
 
-def measure(
-    client: str, keys: int, hold: float, certificates: tuple[str, str] | None
+def measure(client: str, case: Case, certificates: Certificates) -> dict[str, float]:
+    """Run a client once, in a process of its own."""
+    with server(case, certificates.server if case.tls else None) as (port, wire):
+        return start(client, case, port, "--wire", wire, ca=certificates.ca if case.tls else None)
+
+
+def start(
+    client: str, case: Case, port: str, *more: str, ca: str | None = None
 ) -> dict[str, float]:
-    ca, certificate = certificates or (None, None)
-    scheme = "https" if certificate else "http"
-    with server(hold, certificate) as port:
-        command = [sys.executable, str(HERE / "client.py"), client, f"{scheme}://127.0.0.1:{port}"]
-        command += ["--keys", str(keys), "--hold", str(hold)]
-        if ca:
-            command += ["--ca", ca]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    scheme = "https" if case.tls else "http"
+    command = [sys.executable, str(HERE / "client.py"), client, f"{scheme}://127.0.0.1:{port}"]
+    command += ["--keys", str(case.keys), "--rounds", str(case.rounds), *more]
+    command += ["--at-once", str(case.at_once), "--hold", str(case.hold), "--pace", str(case.pace)]
+    command += ["--ca", ca] if ca else []
+    command += ["--uvloop"] if case.uvloop else []
+    patience = 120 + 0.1 * case.keys  # none of them is so slow: something has gone wrong
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, text=True, check=True, timeout=patience
+        )
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        sys.exit(f"{client} could not be measured: {error}")
     return json.loads(done.stdout)
 
 
-@contextmanager
-def made_up_certificates() -> Iterator[tuple[str, str]]:
-    import trustme
+def check_refusals(cases: Iterable[Case], certificates: Certificates) -> None:
+    """Check that the clients verify certificates: one of somebody else's CA must be refused."""
+    cases_of = {client: case for case in cases if case.tls for client in installed(case)}
 
-    ca = trustme.CA()
-    with tempfile.TemporaryDirectory() as folder:
-        names = Path(folder, "ca.pem"), Path(folder, "server.pem")
-        ca.cert_pem.write_to_path(str(names[0]))
-        ca.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(names[1]))
-        yield str(names[0]), str(names[1])
+    def check(client: str) -> None:
+        case = cases_of[client]
+        with server(case, certificates.server) as (port, _):
+            start(client, case, port, "--must-refuse", ca=certificates.other_ca)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(check, cases_of))
+    say(f"{len(cases_of)} clients refuse a certificate that they can't verify.")
 
 
-def run_case(keys: int, rounds: int, hold: float, *, tls: bool) -> dict[str, dict[str, float]]:
-    runs: dict[str, list[dict[str, float]]] = {client: [] for client in CLIENTS}
-    with made_up_certificates() as certificates:
-        for number in range(rounds):
-            for client in CLIENTS:
-                if number and client in ONE_ROUND:
-                    continue
-                print(f"{'TLS' if tls else 'plain'}, round {number + 1}: {client}", file=sys.stderr)
-                result = measure(client, keys, hold, certificates if tls else None)
-                runs[client].append(result)
+def run_case(
+    name: str, case: Case, wanted: int, certificates: Certificates
+) -> dict[str, dict[str, float]]:
+    clients = installed(case)
+    for why, left_out in reasons(case).items():
+        say(f"{name}: without {', '.join(left_out)}: {why}")
+    runs: dict[str, list[dict[str, float]]] = {client: [] for client in clients}
+    for number in range(wanted):
+        for client in clients:
+            if number < case.runs(client, wanted):
+                begun = time.monotonic()
+                runs[client].append(measure(client, case.of(client), certificates))
+                say(f"{name}, run {number + 1}: {client}, {time.monotonic() - begun:.0f} s")
     return {
-        client: {name: statistics.median(run[name] for run in done) for name in done[0]}
+        client: {
+            **{figure: statistics.median(run[figure] for run in done) for figure in done[0]},
+            "keys": case.of(client).keys,
+            "runs": len(done),
+        }
         for client, done in runs.items()
     }
 
 
-def table(title: str, results: dict[str, dict[str, float]]) -> Table:
-    shown = Table(title=title)
-    for column in (
-        "client",
-        "connect and poll, ms",
-        "poll, reused, ms",
-        "of aiohttp's",
-        "KiB a poll",
-    ):
-        shown.add_column(column, justify="left" if column == "client" else "right")
-    rival = results["aiohttp"]
-    for client, found in results.items():
-        shown.add_row(
-            client,
-            f"{found['connect_ms']:.2f}",
-            f"{found['reused_ms']:.2f}",
-            f"{found['reused_ms'] / rival['reused_ms']:.2f}",
-            "-" if client in ONE_ROUND else f"{found['kib']:.0f}",
-        )
-    return shown
+def installed(case: Case) -> list[str]:
+    return [client for client in case.clients if has(PACKAGE_OF.get(client, client))]
+
+
+def reasons(case: Case) -> dict[str, list[str]]:
+    """Return why which clients do not take part."""
+    found: dict[str, list[str]] = {}
+    for client in ALL:
+        if client not in case.clients:
+            found.setdefault(LEFT_OUT.get(client, FOR_TIME), []).append(client)
+        elif client not in installed(case):
+            found.setdefault("not installed", []).append(client)
+    return found
+
+
+def has(package: str) -> bool:
+    try:
+        return package not in LIBRARIES or bool(version(package))
+    except PackageNotFoundError:
+        return False
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def about(rounds: int) -> dict[str, object]:
+    return {
+        "python": platform.python_version(),
+        "processors": os.cpu_count(),
+        "libraries": {name: version(name) for name in LIBRARIES if has(name)},
+        "rounds": rounds,
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--keys", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--hold", type=float, default=5.0, help="seconds a poll is held")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each client runs")
+    parser.add_argument("--quick", action="store_true", help="small and once, for trying")
+    parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--into", type=Path, help="folder for results; beside this file by default")
     options = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
-    cases = {
-        name: run_case(options.keys, options.rounds, options.hold, tls=name == "TLS")
-        for name in ("plain", "TLS")
+    cases = {name: case for name, case in CASES.items() if options.only in name}
+    if options.quick:
+        cases = {name: case.quick() for name, case in cases.items()}
+    rounds = 1 if options.quick else options.rounds
+    with made_up_certificates() as certificates:
+        check_refusals(cases.values(), certificates)
+        results = {name: run_case(name, case, rounds, certificates) for name, case in cases.items()}
+    console = Console(width=120)
+    for name, case in cases.items():
+        console.print(tables.of_case(name, case, results[name]))
+    judged = bounds.judge(results)
+    console.print(tables.of_bounds(judged))
+    folder = options.into or (None if options.quick or options.only else HERE)
+    if folder is None:
+        say("Part of the whole: nothing is written.")
+        return
+    written = {
+        "about": about(rounds),
+        "cases": {
+            name: {"what": asdict(case), "clients": results[name]} for name, case in cases.items()
+        },
+        "bounds": judged,
     }
-    console = Console(width=100)
-    for name, results in cases.items():
-        console.print(table(f"{options.keys} keys watched at once, {name}", results))
-    about = {
-        "python": platform.python_version(),
-        "libraries": {name: version(name) for name in LIBRARIES},
-        "keys": options.keys,
-        "rounds": options.rounds,
-        "hold": options.hold,
-    }
-    (HERE / "results.json").write_text(
-        json.dumps({"about": about, "cases": cases}, indent=2) + "\n", encoding="utf-8"
-    )
+    text = json.dumps(written, indent=2) + "\n"
+    (folder / "results.json").write_text(text, encoding="utf-8")
+    (folder / "results.svg").write_text(plot.draw(written), encoding="utf-8")
 
 
 if __name__ == "__main__":
