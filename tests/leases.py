@@ -1,19 +1,27 @@
-"""What the tests of leased connections share."""
+"""What the tests of transports share: both of them, and what is left of their connections."""
 
+import asyncio
 import contextlib
 import re
 import socket
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 import httpx
+import pytest
 
 from little_pay_async._transport import LeasingTransport, one_connection
+from little_pay_async._transport.pooled import PooledTransport
 
-from .servers import Exchange, ScriptedServer, client_tls, response
+from .servers import Exchange, ScriptedServer, client_tls, response, server_tls
+
+Transport = LeasingTransport | PooledTransport
+NewTransport = Callable[..., Transport]
 
 
 def leasing(max_connections: int = 1, **options: float) -> LeasingTransport:
@@ -25,6 +33,30 @@ def leasing(max_connections: int = 1, **options: float) -> LeasingTransport:
     )
 
 
+def pooled(max_connections: int = 1) -> PooledTransport:
+    """Return the other one."""
+    return PooledTransport(
+        ssl_context=client_tls(),
+        max_connections=max_connections,
+        open_transport=partial(one_connection, ssl_context=client_tls()),
+    )
+
+
+each_transport = pytest.mark.parametrize(
+    "new_transport",
+    [
+        pytest.param(leasing, id="leasing"),
+        # On trio it is the leasing one.
+        pytest.param(pooled, id="pooled", marks=pytest.mark.asyncio_only),
+    ],
+)
+plain_and_tls = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+
+
+def serving(script: Callable[[Exchange], Any], *, tls: bool, **options: Any) -> ScriptedServer:
+    return ScriptedServer(script, tls=server_tls() if tls else None, **options)
+
+
 def client_of(server: ScriptedServer, transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         transport=transport,
@@ -33,19 +65,77 @@ def client_of(server: ScriptedServer, transport: httpx.AsyncBaseTransport) -> ht
     )
 
 
-def counts(transport: LeasingTransport) -> tuple[int, int, int]:
+def counts(transport: httpx.AsyncBaseTransport) -> tuple[int, int, int]:
     """Return how many connections are leased, how many idle, and how many requests wait."""
-    found = re.match(r"<LeasingTransport (\d+) leased, (\d+) idle, (\d+) waiting", repr(transport))
+    shown = repr(transport)
+    if shown == "<PooledTransport <not used yet>>":
+        return 0, 0, 0
+    kind = "LeasingTransport|PooledTransport <Pool"
+    found = re.match(rf"<(?:{kind}) (\d+) leased, (\d+) idle, (\d+) waiting, of \d+>", shown)
     assert found
     leased, idle, waiting = map(int, found.groups())
     return leased, idle, waiting
 
 
+# --- Connections that are held
+
+
+_may_end: dict[str, anyio.Event] = {}
+_numbers = count()
+
+
+class Held:
+    """A response of which the server keeps back the end until it is read or closed."""
+
+    def __init__(self, response: httpx.Response, may_end: anyio.Event) -> None:
+        self.response = response
+        self._may_end = may_end
+
+    async def aread(self) -> bytes:
+        self._may_end.set()
+        return await self.response.aread()
+
+    async def aclose(self) -> None:
+        try:
+            await self.response.aclose()
+        finally:
+            self._may_end.set()
+
+
+async def hold(client: httpx.AsyncClient, target: str = "/") -> Held:
+    """Send a request that holds a connection until its response is read."""
+    name = str(next(_numbers))
+    may_end = _may_end[name] = anyio.Event()
+    request = client.build_request("GET", target, headers={"x-held": name})
+    return Held(await client.send(request, stream=True), may_end)
+
+
+async def may_end(exchange: Exchange) -> None:
+    """Wait, if it is the request of such a response, until the end of that may be sent."""
+    name = exchange.request.header("x-held")
+    if name is not None:
+        await _may_end[name].wait()
+
+
+async def answers(exchange: Exchange) -> None:
+    """Answer with the number of the connection."""
+    answer = response(b"%d" % exchange.request.connection, content_type=None)
+    if exchange.request.header("x-held") is not None:
+        await exchange.send(answer[:-1])
+        await may_end(exchange)
+        answer = answer[-1:]
+    await exchange.send(answer)
+
+
 @contextlib.asynccontextmanager
-async def parked(client: httpx.AsyncClient, number: int = 1) -> AsyncIterator[list[httpx.Response]]:
-    """Hold that many connections by responses of which only the head was read."""
+async def parked(client: httpx.AsyncClient, number: int = 1) -> AsyncIterator[list[Held]]:
+    """Hold that many connections by responses that have not come as a whole; see `answers`."""
     async with contextlib.AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(client.stream("GET", "/")) for _ in range(number)]
+        held = []
+        for _ in range(number):
+            held.append(await hold(client))
+            stack.push_async_callback(held[-1].aclose)
+        yield held
 
 
 async def idle(client: httpx.AsyncClient, number: int) -> None:
@@ -53,6 +143,15 @@ async def idle(client: httpx.AsyncClient, number: int) -> None:
     async with parked(client, number) as held:
         for answer in held:
             await answer.aread()
+
+
+async def sends_half(exchange: Exchange) -> None:
+    """Send the half of an answer and leave it at that."""
+    await exchange.send(response(b"half", length=8))
+    await exchange.client_has_gone()
+
+
+# --- What is left
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -77,19 +176,24 @@ def descriptors(server: ScriptedServer) -> set[int]:
     return found
 
 
-async def assert_no_descriptor_is_left(server: ScriptedServer) -> None:
-    # A loop closes a socket a few of its steps after it was told to.
+async def a_few_steps() -> None:
+    """Let a loop do what it does a few of its steps after it was told to."""
     for _ in range(20):
         await anyio.lowlevel.checkpoint()
+
+
+async def assert_no_descriptor_is_left(server: ScriptedServer) -> None:
+    await a_few_steps()
     assert descriptors(server) == set()
 
 
-async def answers(exchange: Exchange) -> None:
-    """Answer with the number of the connection."""
-    await exchange.send(response(b"%d" % exchange.request.connection, content_type=None))
-
-
-async def sends_half(exchange: Exchange) -> None:
-    """Send the half of an answer and leave it at that."""
-    await exchange.send(response(b"half", length=8))
-    await exchange.client_has_gone()
+async def left_pending(server: ScriptedServer) -> tuple[int, int]:
+    """Return how many tasks and timers there are, as far as the loop tells: asyncio's own does."""
+    await server.until(lambda: server.open == 0)
+    await a_few_steps()
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return 0, 0
+    timers = [timer for timer in getattr(loop, "_scheduled", ()) if not timer.cancelled()]
+    return len(asyncio.all_tasks()), len(timers)

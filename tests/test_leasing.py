@@ -1,5 +1,6 @@
-"""Which connection a request goes out on: on real sockets."""
+"""What is the leasing transport's own: `test_transports` has what it shares with the pooled one."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import anyio
@@ -18,111 +19,15 @@ from .leases import (
     idle,
     leasing,
     parked,
-    sends_half,
     until,
 )
-from .servers import (
-    Exchange,
-    ScriptedServer,
-    in_turn,
-    response,
-    server_tls,
-)
+from .servers import ScriptedServer
 
 pytestmark = pytest.mark.anyio
 
-FRESH = {"fresh_connection": True}
 
-
-async def connection_used(client: httpx.AsyncClient, **extensions: bool) -> int:
-    return int((await client.get("/", extensions=extensions)).text)
-
-
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-async def test_one_request_after_another_uses_one_connection(tls: bool) -> None:
-    async with (
-        ScriptedServer(answers, tls=server_tls() if tls else None) as server,
-        client_of(server, leasing(9)) as client,
-    ):
-        assert [await connection_used(client) for _ in range(5)] == [0] * 5
-        assert server.connections == 1
-
-
-async def test_the_connection_used_last_is_used_next() -> None:
-    async with ScriptedServer(answers) as server, client_of(server, leasing(3)) as client:
-        await idle(client, 3)
-        assert [await connection_used(client) for _ in range(3)] == [2, 2, 2]
-        async with parked(client, 3) as held:
-            assert [int(await answer.aread()) for answer in held] == [2, 1, 0]
-
-
-async def test_a_fresh_connection_is_one_that_nobody_used() -> None:
-    transport = leasing(9)
-    async with ScriptedServer(answers) as server, client_of(server, transport) as client:
-        await idle(client, 2)
-        assert await connection_used(client, **FRESH) == 2
-        assert await connection_used(client, **FRESH) == 3
-        assert counts(transport) == (0, 2, 0)  # each took the oldest's place, room or not
-        assert await connection_used(client) == 3  # it was fresh once
-        assert await connection_used(client, fresh_connection=False) == 3
-
-
-async def test_the_oldest_idle_connection_makes_room_for_a_fresh_one() -> None:
-    transport = leasing(2)
-    async with ScriptedServer(answers) as server, client_of(server, transport) as client:
-        await idle(client, 2)
-        assert await connection_used(client, **FRESH) == 2
-        await server.until(lambda: server.open == 2)
-        assert counts(transport) == (0, 2, 0)
-        async with parked(client, 2) as held:
-            assert [int(await answer.aread()) for answer in held] == [2, 1]
-
-
-# trio says so of every generator that is left half-way, and httpx nests some.
-@pytest.mark.filterwarnings("ignore:Async generator 'http:ResourceWarning")
-async def test_a_response_that_was_not_read_to_the_end_ends_its_connection() -> None:
-    transport = leasing()
-    async with (
-        ScriptedServer(in_turn(sends_half, answers)) as server,
-        client_of(server, transport) as client,
-    ):
-        async with client.stream("GET", "/") as answer:
-            assert await anext(answer.aiter_raw()) == b"half"
-            assert counts(transport) == (1, 0, 0)
-        assert counts(transport) == (0, 0, 0)
-        await server.until(lambda: server.open == 0)
-        assert await connection_used(client) == 1
-
-
-async def test_a_response_that_breaks_off_ends_its_connection() -> None:
-    async def breaks_off(exchange: Exchange) -> None:
-        await exchange.send(response(b"half", length=8))
-        await exchange.close()
-
-    transport = leasing()
-    async with (
-        ScriptedServer(in_turn(breaks_off, answers)) as server,
-        client_of(server, transport) as client,
-    ):
-        with pytest.raises(httpx.RemoteProtocolError):
-            await client.get("/")
-        assert counts(transport) == (0, 0, 0)
-        assert await connection_used(client) == 1
-
-
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-async def test_an_idle_connection_that_the_server_closed_is_not_used(tls: bool) -> None:
-    async def answers_once(exchange: Exchange) -> None:
-        await answers(exchange)
-        await exchange.close()
-
-    async with (
-        ScriptedServer(answers_once, tls=server_tls() if tls else None) as server,
-        client_of(server, leasing()) as client,
-    ):
-        for number in range(3):
-            assert await connection_used(client) == number
-            await server.until(lambda: server.open == 0)
+async def connection_used(client: httpx.AsyncClient) -> int:
+    return int((await client.get("/")).text)
 
 
 async def test_connections_that_are_idle_for_too_long_are_closed_by_the_next_request(
@@ -202,55 +107,23 @@ async def test_what_was_idle_for_too_long_is_closed_even_if_no_other_can_be_open
         assert counts(transport) == (0, 0, 0)
 
 
-async def test_a_body_that_breaks_off_gives_its_place_back_even_if_nobody_closes_it() -> None:
-    async def breaks_off(exchange: Exchange) -> None:
-        await exchange.send(response(b"half", length=8))
-        await exchange.close()
-
-    transport = leasing()
-    async with ScriptedServer(breaks_off) as server, client_of(server, transport) as client:
-        held = await client.send(client.build_request("GET", "/"), stream=True)
-        with pytest.raises(httpx.RemoteProtocolError):
-            await held.aread()
-        assert counts(transport) == (0, 0, 0)
-        await held.aclose()
-        assert (counts(transport), transport._taken) == ((0, 0, 0), 0)
-
-
 async def test_closing_wakes_who_waits_though_all_places_stay_taken() -> None:
     transport = leasing()
     async with ScriptedServer(answers) as server, client_of(server, transport) as client:
-        refused = anyio.Event()
 
         async def waits() -> None:
             with pytest.raises(httpx.ConnectError, match="closed"):
                 await client.get("/waiting")
-            refused.set()
 
-        async with anyio.create_task_group() as tasks, parked(client) as [held]:
-            tasks.start_soon(waits)
-            await until(lambda: counts(transport) == (1, 0, 1))
-            await transport.aclose()
-            await refused.wait()
+        async with client.stream("GET", "/") as held:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(waits)
+                await until(lambda: counts(transport) == (1, 0, 1))
+                await transport.aclose()
             assert counts(transport) == (1, 0, 0)
             await held.aread()  # it had come already
             assert counts(transport) == (0, 0, 0)  # and its connection is not kept
         assert len(server.requests) == 1
-
-
-async def test_who_traces_a_request_is_told_as_ever() -> None:
-    told: list[str] = []
-
-    async def trace(name: str, info: object) -> None:
-        told.append(name)
-
-    async with ScriptedServer(answers) as server, client_of(server, leasing()) as client:
-        request = client.build_request("GET", "/", extensions={"trace": trace})
-        for _ in range(2):
-            await client.send(request)
-    assert told.count("connection.connect_tcp.complete") == 1
-    assert told.count("http11.send_request_headers.started") == 2
-    assert request.extensions["trace"] is trace
 
 
 class SlowToClose(httpx.AsyncHTTPTransport):
@@ -300,3 +173,40 @@ async def test_one_that_can_not_be_closed_keeps_no_other_open(
     with pytest.raises(ZeroDivisionError):
         await transport.aclose()
     assert SlowToClose.closed == 3
+
+
+class Unwilling(httpx.AsyncHTTPTransport):
+    """A transport that fails before it connects."""
+
+    async def handle_async_request(self, _request: httpx.Request) -> httpx.Response:
+        raise ZeroDivisionError
+
+
+def unopenable() -> httpx.AsyncHTTPTransport:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("open_transport", [Unwilling, unopenable])
+async def test_a_transport_that_fails_gives_its_place_back(
+    open_transport: Callable[[], httpx.AsyncHTTPTransport],
+) -> None:
+    transport = LeasingTransport(max_connections=1, open_transport=open_transport)
+    async with httpx.AsyncClient(transport=transport) as client:
+        for _ in range(3):
+            with pytest.raises(ZeroDivisionError):
+                await client.get("http://127.0.0.1/")
+            assert counts(transport) == (0, 0, 0)
+
+
+async def test_repr_counts_and_names_nobody() -> None:
+    transport = leasing(3)
+    async with ScriptedServer(answers) as server, client_of(server, transport) as client:
+        assert repr(transport) == "<LeasingTransport 0 leased, 0 idle, 0 waiting, of 3>"
+        await idle(client, 2)
+        async with parked(client), anyio.create_task_group() as tasks:
+            assert repr(transport) == "<LeasingTransport 1 leased, 1 idle, 0 waiting, of 3>"
+            async with parked(client, 2):
+                tasks.start_soon(client.get, "/")
+                await until(lambda: counts(transport)[2] == 1)
+                assert repr(transport) == "<LeasingTransport 3 leased, 0 idle, 1 waiting, of 3>"
+    assert repr(transport) == "<LeasingTransport 0 leased, 0 idle, 0 waiting, of 3>"

@@ -134,8 +134,7 @@ class Pool:
             connection = await self._new_connection(origin, request, trace, fresh=fresh)
         self._leased.add(connection)
         try:
-            await connection.send(request, trace)
-            reader = await connection.receive_head(request, trace)
+            reader = await connection.exchange(request, trace)
         except BaseException:
             self.let_go(connection)
             raise
@@ -198,11 +197,12 @@ class Pool:
         self, origin: Origin, limit: float | None, *, fresh: bool
     ) -> Connection | None:
         """Wait for a place for a new connection, or for a connection."""
+        if self._idle and (fresh or self._places == self._max_connections):
+            # Room or not for a fresh one: each would leave one more idle connection else.
+            self._idle.take_longest_idle().close()  # and its place is taken over
+            return None
         if self._places < self._max_connections:
             self._places += 1
-            return None
-        if self._idle:
-            self._idle.take_longest_idle().close()  # and its place is taken over
             return None
         turn = _Turn(origin, fresh, asyncio.get_running_loop().create_future())
         self._turns[turn] = None

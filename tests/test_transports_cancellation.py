@@ -11,7 +11,21 @@ import anyio.lowlevel
 import httpx
 import pytest
 
-from .leases import answers, assert_no_descriptor_is_left, client_of, counts, leasing, until
+from .leases import (
+    Held,
+    NewTransport,
+    answers,
+    assert_no_descriptor_is_left,
+    client_of,
+    counts,
+    each_transport,
+    hold,
+    left_pending,
+    may_end,
+    plain_and_tls,
+    serving,
+    until,
+)
 from .servers import Exchange, ScriptedServer, response, server_tls
 
 pytestmark = pytest.mark.anyio
@@ -57,46 +71,64 @@ class VictimInTask(Victim):
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-async def test_cancelled_at_each_step(tls: bool, situation: str) -> None:
-    await cancel_at_each_step(Victim, tls, situation)
+@each_transport
+@plain_and_tls
+async def test_cancelled_at_each_step(
+    new_transport: NewTransport, tls: bool, situation: str
+) -> None:
+    await cancel_at_each_step(Victim, new_transport, tls, situation)
 
 
 @pytest.mark.asyncio_only
 @pytest.mark.parametrize("situation", SITUATIONS)
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-async def test_task_cancelled_at_each_step(tls: bool, situation: str) -> None:
-    await cancel_at_each_step(VictimInTask, tls, situation)
+@each_transport
+@plain_and_tls
+async def test_task_cancelled_at_each_step(
+    new_transport: NewTransport, tls: bool, situation: str
+) -> None:
+    await cancel_at_each_step(VictimInTask, new_transport, tls, situation)
 
 
 async def answers_in_two_parts(exchange: Exchange) -> None:
     head, body = response(length=1), b"."
     await exchange.send(head)
+    await may_end(exchange)
     for _ in range(3):
         await anyio.lowlevel.checkpoint()
     await exchange.send(body)
 
 
-async def cancel_at_each_step(victims: type[Victim], tls: bool, situation: str) -> None:
-    async with ScriptedServer(answers_in_two_parts, tls=server_tls() if tls else None) as server:
+async def cancel_at_each_step(
+    victims: type[Victim], new_transport: NewTransport, tls: bool, situation: str
+) -> None:
+    async with serving(answers_in_two_parts, tls=tls) as server:
+        async with client_of(server, new_transport()) as client:
+            await client.get("/first")
+        before = await left_pending(server)
         for steps in count():
-            if await ended_before(steps, server, victims, situation):
+            ended = await ended_before(steps, server, new_transport, victims, situation)
+            assert await left_pending(server) == before
+            if ended:
                 assert steps > 3
                 return
 
 
 async def ended_before(
-    steps: int, server: ScriptedServer, victims: type[Victim], situation: str
+    steps: int,
+    server: ScriptedServer,
+    new_transport: NewTransport,
+    victims: type[Victim],
+    situation: str,
 ) -> bool:
     """Cancel a request after so many steps of the loop; return whether it had ended by then."""
-    transport = leasing()
+    transport = new_transport()
     async with client_of(server, transport) as client, anyio.create_task_group() as tasks:
         requests = []
         held, released = None, anyio.Event()
         if situation == "reusing":
             await client.get("/first")
         elif situation != "alone":
-            held = await client.send(client.build_request("GET", "/held"), stream=True)
+            held = await hold(client)
 
         victim = victims(lambda: client.get("/victim"))
         tasks.start_soon(victim.run)
@@ -129,14 +161,15 @@ async def ended_before(
     return ended
 
 
-async def release(held: httpx.Response, whole: bool, released: anyio.Event) -> None:
+async def release(held: Held, whole: bool, released: anyio.Event) -> None:
     """Give its place back; who is next inherits its connection if it is read to the end."""
     await (held.aread() if whole else held.aclose())
     released.set()
 
 
+@each_transport
 @pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])
-async def test_cancelled_in_a_handshake(times: int) -> None:
+async def test_cancelled_in_a_handshake(new_transport: NewTransport, times: int) -> None:
     """Such a connection is forgotten by httpcore, and not closed."""
     greeted = anyio.Event()
 
@@ -144,7 +177,7 @@ async def test_cancelled_in_a_handshake(times: int) -> None:
         while await connection.stream.receive():  # raises at the end
             greeted.set()
 
-    transport = leasing()
+    transport = new_transport()
     async with (
         ScriptedServer(answers, tls=server_tls(), greeting=never_shakes_hands) as server,
         client_of(server, transport) as client,
@@ -160,7 +193,10 @@ async def test_cancelled_in_a_handshake(times: int) -> None:
         await assert_no_descriptor_is_left(server)
 
 
-async def test_cancelled_in_the_handshake_of_a_connection_that_replaces_a_dead_one() -> None:
+@each_transport
+async def test_cancelled_in_the_handshake_of_a_connection_that_replaces_a_dead_one(
+    new_transport: NewTransport,
+) -> None:
     """A transport that was used before connects anew where its connection is gone."""
     greeted = anyio.Event()
 
@@ -172,7 +208,7 @@ async def test_cancelled_in_the_handshake_of_a_connection_that_replaces_a_dead_o
         await answers(exchange)
         await exchange.close()
 
-    transport = leasing()
+    transport = new_transport()
     async with (
         ScriptedServer(answers_once, tls=server_tls(), greeting=shakes_hands_once) as server,
         client_of(server, transport) as client,
@@ -189,11 +225,12 @@ async def test_cancelled_in_the_handshake_of_a_connection_that_replaces_a_dead_o
         await assert_no_descriptor_is_left(server)
 
 
+@each_transport
 @pytest.mark.parametrize("seed", range(8))
-async def test_no_place_is_lost_among_many(seed: int) -> None:
+async def test_no_place_is_lost_among_many(new_transport: NewTransport, seed: int) -> None:
     """Fifty requests over five places: read, half read or cancelled at some moment."""
     chance = random.Random(seed)
-    transport = leasing(max_connections=5)
+    transport = new_transport(5)
 
     async def request(client: httpx.AsyncClient, fresh: bool, whole: bool) -> None:
         extensions = {"fresh_connection": True} if fresh else {}
@@ -228,7 +265,7 @@ async def test_no_place_is_lost_among_many(seed: int) -> None:
                 for _ in range(50):
                     tasks.start_soon(perhaps_cancelled, client)
             leased, idle, waiting = counts(transport)
-            assert (leased, waiting, transport._taken) == (0, 0, 0)
+            assert (leased, waiting) == (0, 0)
             assert idle <= 5
 
             server.script = answers_five_at_once

@@ -1,6 +1,5 @@
 """Who gets a place and when, what gives it back, and how closing ends it all."""
 
-from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -8,18 +7,19 @@ import anyio.lowlevel
 import httpx
 import pytest
 
-from little_pay_async._transport import LeasingTransport
-
 from .leases import (
+    NewTransport,
     answers,
     assert_no_descriptor_is_left,
     client_of,
     counts,
     descriptors,
+    each_transport,
     idle,
-    leasing,
     parked,
+    plain_and_tls,
     sends_half,
+    serving,
     until,
 )
 from .servers import (
@@ -36,8 +36,9 @@ from .servers import (
 pytestmark = pytest.mark.anyio
 
 
-async def test_who_waits_first_is_served_first() -> None:
-    transport = leasing()
+@each_transport
+async def test_who_waits_first_is_served_first(new_transport: NewTransport) -> None:
+    transport = new_transport()
     async with (
         ScriptedServer(answers) as server,
         client_of(server, transport) as client,
@@ -53,8 +54,11 @@ async def test_who_waits_first_is_served_first() -> None:
     assert targets == ["/", "/0", "/1", "/2", "/3", "/4", "/late"]
 
 
-async def test_waiting_for_a_place_is_bounded_by_the_pool_timeout() -> None:
-    transport = leasing()
+@each_transport
+async def test_waiting_for_a_place_is_bounded_by_the_pool_timeout(
+    new_transport: NewTransport,
+) -> None:
+    transport = new_transport()
     async with ScriptedServer(answers) as server, client_of(server, transport) as client:
         async with parked(client):
             for pool in (0.0, 0.01):
@@ -68,8 +72,9 @@ async def test_waiting_for_a_place_is_bounded_by_the_pool_timeout() -> None:
         assert len(server.requests) == 3
 
 
-async def test_who_timed_out_is_passed_over() -> None:
-    transport = leasing()
+@each_transport
+async def test_who_timed_out_is_passed_over(new_transport: NewTransport) -> None:
+    transport = new_transport()
     async with (
         ScriptedServer(answers) as server,
         client_of(server, transport) as client,
@@ -91,31 +96,9 @@ async def test_who_timed_out_is_passed_over() -> None:
     assert [request.target for request in server.requests] == ["/", "/patient"]
 
 
-class Unwilling(httpx.AsyncHTTPTransport):
-    """A transport that fails before it connects."""
-
-    async def handle_async_request(self, _request: httpx.Request) -> httpx.Response:
-        raise ZeroDivisionError
-
-
-def unopenable() -> httpx.AsyncHTTPTransport:
-    raise ZeroDivisionError
-
-
-@pytest.mark.parametrize("open_transport", [Unwilling, unopenable])
-async def test_a_transport_that_fails_gives_its_place_back(
-    open_transport: Callable[[], httpx.AsyncHTTPTransport],
-) -> None:
-    transport = LeasingTransport(max_connections=1, open_transport=open_transport)
-    async with httpx.AsyncClient(transport=transport) as client:
-        for _ in range(3):
-            with pytest.raises(ZeroDivisionError):
-                await client.get("http://127.0.0.1/")
-            assert counts(transport) == (0, 0, 0)
-
-
-async def test_a_request_that_fails_gives_its_place_back() -> None:
-    transport = leasing()
+@each_transport
+async def test_a_request_that_fails_gives_its_place_back(new_transport: NewTransport) -> None:
+    transport = new_transport()
     async with ScriptedServer(answers) as server, client_of(server, transport) as client:
         for script in (closes, resets):
             server.script = script
@@ -137,31 +120,20 @@ async def test_a_request_that_fails_gives_its_place_back() -> None:
         assert counts(transport) == (0, 1, 0)
 
 
-async def test_repr_counts_and_names_nobody() -> None:
-    transport = leasing(3)
-    async with ScriptedServer(answers) as server, client_of(server, transport) as client:
-        assert repr(transport) == "<LeasingTransport 0 leased, 0 idle, 0 waiting, of 3>"
-        await idle(client, 2)
-        async with parked(client), anyio.create_task_group() as tasks:
-            assert repr(transport) == "<LeasingTransport 1 leased, 1 idle, 0 waiting, of 3>"
-            async with parked(client, 2):
-                tasks.start_soon(client.get, "/")
-                await until(lambda: counts(transport)[2] == 1)
-                assert repr(transport) == "<LeasingTransport 3 leased, 0 idle, 1 waiting, of 3>"
-    assert repr(transport) == "<LeasingTransport 0 leased, 0 idle, 0 waiting, of 3>"
-
-
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-async def test_closing_ends_who_is_parked_who_waits_and_who_reads(tls: bool) -> None:
+@each_transport
+@plain_and_tls
+async def test_closing_ends_who_is_parked_who_waits_and_who_reads(
+    new_transport: NewTransport, tls: bool
+) -> None:
     async def script(exchange: Exchange) -> None:
         await {"/parked": is_silent, "/half": sends_half}.get(exchange.request.target, answers)(
             exchange
         )
 
-    transport = leasing(3)
+    transport = new_transport(3)
     errors: dict[str, type[Exception]] = {}
 
-    async with ScriptedServer(script, tls=server_tls() if tls else None) as server:
+    async with serving(script, tls=tls) as server:
 
         async def ends(target: str) -> None:
             with pytest.raises(httpx.TransportError) as caught:
@@ -187,8 +159,9 @@ async def test_closing_ends_who_is_parked_who_waits_and_who_reads(tls: bool) -> 
         await assert_no_descriptor_is_left(server)
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-async def test_closing_ends_who_connects(tls: bool) -> None:
+@each_transport
+@plain_and_tls
+async def test_closing_ends_who_connects(new_transport: NewTransport, tls: bool) -> None:
     connected = anyio.Event()
 
     async def never_shakes_hands(connection: Any) -> None:
@@ -199,7 +172,7 @@ async def test_closing_ends_who_connects(tls: bool) -> None:
         ScriptedServer(answers, tls=server_tls(), greeting=never_shakes_hands) as server,
         full_backlog() as unreachable,
     ):
-        transport = leasing()
+        transport = new_transport()
         client = client_of(server, transport)
 
         async def ends() -> None:
@@ -217,8 +190,9 @@ async def test_closing_ends_who_connects(tls: bool) -> None:
         assert descriptors(server) == before
 
 
-async def test_requests_after_closing_are_refused() -> None:
-    transport = leasing()
+@each_transport
+async def test_requests_after_closing_are_refused(new_transport: NewTransport) -> None:
+    transport = new_transport()
     async with ScriptedServer(answers) as server:
         async with client_of(server, transport) as client:
             await idle(client, 1)
