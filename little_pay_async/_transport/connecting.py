@@ -5,12 +5,12 @@ Rules of this file:
 - Not too many at once, so that handshakes leave the loop free for others; and not too fast after
   many were lost, so that a server that comes back is not run down.
 - The limit on connecting counts from where it begins; the wait before it is one for the pool.
-- TLS sessions are resumed: a server that comes back has less to do, and so have we.
+- TLS sessions are resumed: a server that comes back has less to do, and so have we. They are kept
+  by origin, the name in the certificate included: a resumed handshake verifies nothing anew.
 """
 
 import asyncio
 import contextlib
-import math
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 
@@ -41,7 +41,6 @@ class Connector:
     def __init__(
         self, ssl_context: ssl.SSLContext, bounds: Bounds, on_end: Callable[[Connection], None]
     ) -> None:
-        ssl_context.set_alpn_protocols(["http/1.1"])
         self.made = 0
         self._ssl_context = ssl_context
         self._bounds = bounds
@@ -75,9 +74,8 @@ class Connector:
                 await trace("lease.wait.complete", {})
                 await trace("connection.connect_tcp.started", {"host": origin[3]})
             try:
-                connection = await self._connect(origin, limits.get("connect") or math.inf)
+                connection = await self._connect(origin, limits.get("connect"))
             except Exception:
-                self._sessions.pop(origin, None)
                 self._lost += 1
                 raise
             self.made += 1
@@ -106,16 +104,19 @@ class Connector:
         finally:
             self._turns.release()
 
-    async def _connect(self, origin: Origin, limit: float) -> Connection:
+    async def _connect(self, origin: Origin, limit: float | None) -> Connection:
         _, host, port, _ = origin
         late = httpcore.ConnectTimeout("no connection in time")
         try:
-            async with self._bounds.within(min(limit, _LONGEST), late):
+            async with self._bounds.within(
+                _LONGEST if limit is None else min(limit, _LONGEST), late
+            ):
                 connection = await connect(self._maker(origin), host.decode("ascii"), port)
                 try:
                     await connection.ready()
                 except BaseException:
                     connection.abort()
+                    self._sessions.pop(origin, None)  # it may have failed of that
                     raise
                 return connection
         except (OSError, UnicodeError) as error:
@@ -127,16 +128,22 @@ class Connector:
         if scheme != b"https":
             return lambda: Connection(origin, on_end=self._on_end)
         now = asyncio.get_running_loop().time()
-        session, since = self._sessions.get(origin, (None, -math.inf))
-        if now - since > _SESSION_SECONDS:
-            session = None
+        known = self._sessions.get(origin)
+        session = known[0] if known is not None and now - known[1] <= _SESSION_SECONDS else None
 
-        def keep(new: ssl.SSLSession) -> None:
-            self._sessions[origin] = (new, now)
+        def keep(tls: Tls) -> bool:
+            """Keep a new session, unless another connection has brought one meanwhile."""
+            if tls.is_resumed or self._sessions.get(origin) is not known:
+                return True
+            new = tls.session
+            if new is not None:
+                self._sessions[origin] = (new, now)
+            return new is not None
 
-        return lambda: Connection(
-            origin,
-            on_end=self._on_end,
-            tls=Tls(self._ssl_context, name, session),
-            on_session=keep if session is None else None,
-        )
+        # Each time: who shares the context, as httpx does for HTTP/2, offers something else by it.
+        self._ssl_context.set_alpn_protocols(["http/1.1"])
+        try:
+            tls = Tls(self._ssl_context, name, session)
+        except (TypeError, ValueError) as error:
+            raise httpcore.ConnectError(f"TLS can't ask for that name: {error}") from error
+        return lambda: Connection(origin, on_end=self._on_end, tls=tls, on_tls=keep)

@@ -50,7 +50,8 @@ class Connection(asyncio.Protocol):
         origin: What it leads to.
         on_end: Told once, when the connection has ended by itself.
         tls: If it is to be encrypted.
-        on_session: Told of a TLS session that may be resumed, as soon as there is one.
+        on_tls: Told whenever something came by TLS, until it has seen what it wants to see, or the
+            peer has spoken.
 
     Attributes:
         origin: What it leads to.
@@ -59,7 +60,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_descriptor", "_loop", "_on_end", "_on_session", "_paused", "_problem", "_shaken", "_tls",
+        "_descriptor", "_loop", "_on_end", "_on_tls", "_paused", "_problem", "_shaken", "_tls",
         "_transport", "_waiter", "ended", "origin", "reader",
     )  # fmt: skip
 
@@ -69,7 +70,7 @@ class Connection(asyncio.Protocol):
         *,
         on_end: Callable[["Connection"], None],
         tls: Tls | None = None,
-        on_session: Callable[[ssl.SSLSession], None] | None = None,
+        on_tls: Callable[[Tls], bool] | None = None,
     ) -> None:
         self.origin = origin
         self.reader: ResponseReader | None = None
@@ -79,7 +80,7 @@ class Connection(asyncio.Protocol):
         self._tls = tls
         self._shaken = tls is None
         self._on_end = on_end
-        self._on_session = on_session
+        self._on_tls = on_tls
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[bool] | None = None
         self._problem: Exception | None = None
@@ -93,19 +94,24 @@ class Connection(asyncio.Protocol):
         Raises:
             httpcore.ConnectError: It failed, because of TLS if an `ssl.SSLError` is the cause.
         """
-        while not self._shaken:
-            self._check()
+        while not self._shaken and not self.ended:
             await self._wait(None)
-        self._check()
+        if self.ended:
+            raise self._nothing_sent()
 
-    async def send(self, request: httpcore.Request, trace: Trace | None) -> None:
-        """Send a request, and begin to read its response.
+    async def exchange(self, request: httpcore.Request, trace: Trace | None) -> ResponseReader:
+        """Send a request and wait for the head of its response.
 
         Raises:
             httpcore.LocalProtocolError: It is no request; nothing was sent.
             httpcore.ConnectError: The connection ended before; nothing was sent.
             httpcore.WriteTimeout: The peer did not take it in time.
+            httpcore.ReadTimeout: Nothing came for as long as the request allows.
+            httpcore.ReadError: The connection broke.
+            httpcore.RemoteProtocolError: The response breaks off, or is refused.
         """
+        if self.ended:
+            raise self._nothing_sent()
         body = await body_of(request)
         if trace is not None:
             await trace("http11.send_request_headers.started", {"request": request})
@@ -113,27 +119,10 @@ class Connection(asyncio.Protocol):
         del body
         if problem is not None:
             raise problem
-        if trace is not None:
-            await trace("http11.send_request_headers.complete", {"return_value": None})
-            await trace("http11.send_request_body.started", {"request": request})
-        while self._paused and not self.ended and self.reader and not self.reader.has_head:
-            if not await self._wait(_limit(request, "write")):
-                raise httpcore.WriteTimeout("the server takes nothing")
-        if trace is not None:
-            await trace("http11.send_request_body.complete", {"return_value": None})
-
-    async def receive_head(self, request: httpcore.Request, trace: Trace | None) -> ResponseReader:
-        """Wait for the head of the response.
-
-        Raises:
-            httpcore.ReadTimeout: Nothing came for as long as the request allows.
-            httpcore.ReadError: The connection broke.
-            httpcore.RemoteProtocolError: The response breaks off, or is refused.
-        """
+        if self._paused or trace is not None:
+            await self._until_taken(request, trace)
         reader = self.reader
         assert reader is not None  # noqa: S101 - a request was sent
-        if trace is not None:
-            await trace("http11.receive_response_headers.started", {"request": request})
         while not reader.has_head:
             await self.receive(_limit(request, "read"))
         self._check()
@@ -155,7 +144,8 @@ class Connection(asyncio.Protocol):
 
     def is_quiet(self) -> bool:
         """Return whether it is open and nothing has come that is not read yet."""
-        return not self.ended and not _readable(self._descriptor)
+        is_between = self._tls is None or self._tls.is_between_records
+        return is_between and not self.ended and not _readable(self._descriptor)
 
     def close(self) -> None:
         """End it in good order; what was sent is delivered if the peer takes it."""
@@ -165,7 +155,7 @@ class Connection(asyncio.Protocol):
         if self._tls is not None and self._shaken:
             self._tls.close()
             self._flush(self._tls)
-        if self._transport.get_write_buffer_size():
+        if self._unsent():
             self._transport.abort()
         else:
             self._transport.close()
@@ -195,8 +185,9 @@ class Connection(asyncio.Protocol):
         """Something came."""
         if self.ended:
             return
-        if self._tls is not None:
-            data = self._decrypt(self._tls, data)
+        tls = self._tls
+        if tls is not None:
+            data = self._decrypt(tls, data)
         reader = self.reader
         if reader is None:
             if data:  # nobody asked for it, and nobody gets it
@@ -206,8 +197,14 @@ class Connection(asyncio.Protocol):
                 reader.feed(data)
             except (BrokenResponseError, RefusedResponseError) as error:
                 self._end(_because(httpcore.RemoteProtocolError, error))
+            if reader.complete and self._unsent():  # the peer has not waited for the request
+                reader.reusable = False
             self._wake()
-        if self._tls is not None and self._tls.ended:
+        if tls is None:
+            return
+        if tls.failure is not None:
+            self._end(_because(httpcore.ReadError, tls.failure))
+        elif tls.ended:
             self._end_of_stream()
 
     def eof_received(self) -> None:
@@ -236,6 +233,17 @@ class Connection(asyncio.Protocol):
 
     # ---
 
+    async def _until_taken(self, request: httpcore.Request, trace: Trace | None) -> None:
+        """Wait until the peer has taken the request, or answers without having taken it."""
+        trace = trace or _ignore
+        await trace("http11.send_request_headers.complete", {"return_value": None})
+        await trace("http11.send_request_body.started", {"request": request})
+        while self._paused and not self.ended and self.reader and not self.reader.has_head:
+            if not await self._wait(_limit(request, "write")):
+                raise httpcore.WriteTimeout("the server takes nothing")
+        await trace("http11.send_request_body.complete", {"return_value": None})
+        await trace("http11.receive_response_headers.started", {"request": request})
+
     def _write(self, request: httpcore.Request, body: bytes | None) -> Exception | None:
         """Write a request out, or return why it can't be sent."""
         head = head_of(request)
@@ -246,7 +254,7 @@ class Connection(asyncio.Protocol):
         if body is None:
             return httpcore.LocalProtocolError("the body is not as long as its Content-Length")
         if self.ended or self._transport is None:
-            return httpcore.ConnectError("the connection ended before anything was sent")
+            return self._nothing_sent()
         self.reader = ResponseReader(request.method)
         if self._tls is None:
             self._transport.write(head + body)
@@ -282,17 +290,10 @@ class Connection(asyncio.Protocol):
             self._shake_hands(tls)
             if not self._shaken:
                 return b""
-        try:
-            plain = tls.read()
-        except ssl.SSLError as error:
-            self._end(_because(httpcore.ReadError, error))
-            plain = b""
+        plain = tls.read()
         self._flush(tls)
-        if self._on_session is not None:
-            session = tls.session
-            if session is not None:
-                self._on_session(session)
-                self._on_session = None
+        if self._on_tls is not None and (self._on_tls(tls) or plain):
+            self._on_tls = None
         return plain
 
     def _end_of_stream(self) -> None:
@@ -334,6 +335,19 @@ class Connection(asyncio.Protocol):
             if timer is not None:
                 timer.cancel()
 
+    def _unsent(self) -> int:
+        """Return how many bytes the peer, and the system, have not taken yet."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    def _nothing_sent(self) -> httpcore.ConnectError:
+        """Return why nothing could be sent on a connection that has ended."""
+        if isinstance(self._problem, httpcore.ConnectError):
+            return self._problem
+        why = self._problem or "the connection ended before anything was sent"
+        problem = httpcore.ConnectError(str(why))
+        problem.__cause__ = self._problem
+        return problem
+
     def _check(self) -> None:
         """Raise what has ended the connection, if it has ended."""
         if self._problem is not None:
@@ -371,6 +385,10 @@ def _readable(descriptor: int) -> bool:
         poll.register(descriptor, select.POLLIN)
         return len(poll.poll(0)) > 0
     return len(select.select([descriptor], [], [], 0)[0]) > 0  # Windows
+
+
+async def _ignore(name: str, info: Mapping[str, Any]) -> None:
+    """Do nothing: where nobody traces."""
 
 
 def _give_up(waiter: asyncio.Future[bool]) -> None:
