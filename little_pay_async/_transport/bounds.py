@@ -26,8 +26,7 @@ class Bounds:
         Raises:
             httpcore.ConnectError: The pool is closed, or was closed meanwhile.
         """
-        if self.closed:
-            raise closed()
+        self.check_open()
         bound = asyncio.timeout(None if limit == math.inf else limit)
         try:
             async with bound:
@@ -39,15 +38,21 @@ class Bounds:
         except TimeoutError:
             if not bound.expired():
                 raise  # the system's own: ETIMEDOUT
-            raise (closed() if self.closed else late) from None
+            self.check_open()
+            raise late from None
+
+    def check_open(self) -> None:
+        """Let nobody go on where the pool is closed.
+
+        Raises:
+            httpcore.ConnectError: It is.
+        """
+        if self.closed:
+            raise httpcore.ConnectError("the transport is closed") from None
 
     def close(self) -> None:
         """End all waits that are under way, and begin none any more."""
         self.closed = True
         for bound in self._bounds:
-            bound.reschedule(0.0)
-
-
-def closed() -> httpcore.ConnectError:
-    """Return what a request gets from a pool that is closed."""
-    return httpcore.ConnectError("the transport is closed")
+            if not bound.expired():  # its task has been told, and has had no turn yet
+                bound.reschedule(0.0)

@@ -82,6 +82,8 @@ class Connector:
             try:
                 if trace is not None:
                     await trace("connection.connect_tcp.complete", {"return_value": None})
+                # In the very step in which it was made, for instance: nobody has ended it then.
+                self._bounds.check_open()
             except BaseException:
                 connection.abort()
                 raise
@@ -95,9 +97,11 @@ class Connector:
         async with self._bounds.within(limit, late):
             if self._lost:
                 self._lost -= 1
-                mine = max(loop.time(), self._next)
+                now = loop.time()
+                mine = max(now, self._next)
                 self._next = mine + 1 / _A_SECOND_AFTER_A_LOSS
-                await asyncio.sleep(mine - loop.time())
+                if mine > now:
+                    await asyncio.sleep(mine - now)
             await self._turns.acquire()
         try:
             yield
