@@ -18,11 +18,12 @@ from little_pay_async._transport import one_connection
 from little_pay_async._transport.pool import PoolStatistics
 from little_pay_async._transport.pooled import PooledTransport
 
-from .servers import Exchange, ScriptedServer, response
+from .servers import Exchange, ScriptedServer, response, right_answer
 
 T = TypeVar("T")
 VERSIONS = {"TLS 1.2": ssl.TLSVersion.TLSv1_2, "TLS 1.3": ssl.TLSVersion.TLSv1_3}
 each_version = pytest.mark.parametrize("version", VERSIONS.values(), ids=VERSIONS)
+ANSWER = response(b"whole", content_type=None)
 FRESH = {"fresh_connection": True}
 
 
@@ -222,6 +223,11 @@ def statistics(client: httpx.AsyncClient) -> PoolStatistics:
     pool: Any = client._transport._pool  # type: ignore[attr-defined]
     found: PoolStatistics = pool.statistics()
     return found
+
+
+async def answers_well(exchange: Exchange) -> None:
+    """Answer as a Little Pay where all goes well."""
+    await exchange.send(right_answer(exchange.request))
 
 
 async def answers(exchange: Exchange) -> None:
