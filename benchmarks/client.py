@@ -126,6 +126,7 @@ async def check(client: Client, wire: Wire, options: argparse.Namespace) -> dict
     assert completed == options.keys, f"{completed} of {options.keys} completed"
     report = await wire.end()
     check_report(report, "plain", options.keys)
+    assert report["connections"] <= options.at_once + 1, f"not {options.at_once} at once: {report}"
     return {
         "check_ms": (ended.cpu - begun.cpu) / options.keys * 1e3,
         "wall_s": ended.time - begun.time,

@@ -15,6 +15,8 @@ PANELS = [
 ]
 NAMES, PANEL, BAR, ROW, TOP = 225, 215, 150, 22, 64  # widths and heights, in pixels
 
+CAPTION = "Less is better. The floor is a bare protocol that handles no errors."
+
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1f2328; }
 .title { font-weight: 600; } .small { font-size: 12px; fill: #59636e; }
@@ -40,9 +42,7 @@ def draw(written: Mapping[str, Any]) -> str:
             y += ROW
         y += ROW
     width = NAMES + PANEL * len(PANELS)
-    parts.append(
-        text(0, y, f"Python {written['about']['python']}: medians; lower is better", "small")
-    )
+    parts.append(text(0, y, f"{CAPTION} Python {written['about']['python']}.", "small"))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {y + 8}" '
         f'width="{width}" height="{y + 8}" role="img">\n'
@@ -81,7 +81,7 @@ def row(
     for at, (figure, _, form) in enumerate(PANELS):
         x = NAMES + PANEL * at
         long = max(1, round(BAR * min(1.0, found[figure] / longest[figure])))
-        beyond = "…" if found[figure] > longest[figure] else ""
+        beyond = "… " if found[figure] > longest[figure] else ""
         parts.append(f'<rect class="{style}" x="{x}" y="{y + 2}" width="{long}" height="14"/>')
         parts.append(text(x + long + 5, y + 13, beyond + format(found[figure], form), "small"))
     return parts

@@ -200,6 +200,8 @@ def main() -> None:
         console.print(tables.of_case(name, case, results[name]))
     judged = bounds.judge(results)
     console.print(tables.of_bounds(judged))
+    if not options.only:
+        print(tables.for_readme(results))
     folder = options.into or (None if options.quick or options.only else HERE)
     if folder is None:
         say("Part of the whole: nothing is written.")

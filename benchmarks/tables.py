@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bounds import compared_with
-from cases import FLOOR, RIVAL, Case
+from cases import ALL, FLOOR, RIVAL, Case
 from rich.table import Table
 
 # Figure, what it is called, its format, and whether ratios to others are shown.
@@ -43,6 +43,31 @@ def of_case(name: str, case: Case, results: Mapping[str, Mapping[str, float]]) -
 def ratio(found: Mapping[str, float], to: Mapping[str, float], figure: str) -> str:
     # Memory of a few polls gets lost in what the process had free before.
     return f"{found[figure] / to[figure]:.2f}" if to.get(figure, 0) > 0.01 else "-"
+
+
+def for_readme(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """Return what README.md shows, as Markdown: a row for each client, a dash for what is not."""
+    columns = [
+        ("TLS: ms to connect and poll", "TLS, 1,000 parked", "connect_ms", ".2f"),
+        ("ms a poll, reused", "TLS, 1,000 parked", "reused_ms", ".2f"),
+        ("KiB a poll", "TLS, 1,000 parked", "kib", ".0f"),
+        ("10,000: ms a poll, reused", "TLS, 10,000 parked", "reused_ms", ".2f"),
+        ("KiB a poll", "TLS, 10,000 parked", "kib", ".0f"),
+        ("plain: ms a poll, reused", "plain, 1,000 parked", "reused_ms", ".2f"),
+        ("KiB a poll", "plain, 1,000 parked", "kib", ".0f"),
+        ("`check`: ms a key", "plain, check() of 5,000 keys", "check_ms", ".2f"),
+    ]
+    lines = [
+        "| client | " + " | ".join(title for title, *_ in columns) + " |",
+        "|---|" + "---|" * len(columns),
+    ]
+    for client in ALL:
+        cells = [
+            format(results[case][client][figure], form) if client in results[case] else "-"
+            for _, case, figure, form in columns
+        ]
+        lines.append(f"| {client} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def of_bounds(judged: list[dict[str, Any]]) -> Table:
