@@ -298,7 +298,9 @@ VALID = {
         headers=((CL, b"0"),),
     ),
     "as many interim responses as may be": Answer(
-        wire=b"HTTP/1.1 100 Continue\r\n\r\n" * 8 + CHUNKED + b"1\r\na\r\n0\r\n\r\n",
+        wire=b"HTTP/1.1 100 Continue\r\nContent-Length: 0\r\n\r\n" * 8
+        + CHUNKED
+        + b"1\r\na\r\n0\r\n\r\n",
         headers=((TE, b"chunked"),),
         body=b"a",
     ),

@@ -243,6 +243,7 @@ METHODS = st.sampled_from([b"GET", b"HEAD", b"POST"])
 @given(wire=WIRES, places=st.lists(PLACES, max_size=8), method=METHODS, end=st.booleans())
 @example(wire=HELLO + b"\r\n", places=[len(HELLO)], method=b"GET", end=True)
 @example(wire=CHUNKED + b"0\r\n\r\n\n", places=[], method=b"GET", end=False)
+@example(wire=OK + b"A: \rb", places=[], method=b"GET", end=False)
 def test_any_bytes_are_the_same_in_any_fragments(
     wire: bytes, places: list[int], method: bytes, end: bool
 ) -> None:
