@@ -284,6 +284,8 @@ async def test_cancelled_in_the_step_of_closing() -> None:
         await pool.aclose()
         await asyncio.wait([victim])
         assert victim.cancelled()
+        assert state(pool) == (0, 0, 0)
+        assert pool._idle._sweeper is None
 
 
 async def test_a_transport_that_was_never_used_can_be_closed() -> None:

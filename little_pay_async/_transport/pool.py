@@ -162,15 +162,11 @@ class Pool:
         if connection not in self._leased:
             return
         reader, connection.reader = connection.reader, None
-        if connection.ended or self._bounds.closed or reader is None or not reader.complete:
+        if reader is None or not reader.complete:
             connection.abort()
         elif not reader.reusable:
             connection.close()
-        else:
-            self._pass_on(connection)
-            return
-        self._leased.remove(connection)
-        self._free_place()
+        self._pass_on(connection)
 
     # --- Places and turns
 
@@ -221,21 +217,25 @@ class Pool:
             raise
 
     def _pass_on(self, connection: Connection) -> None:
-        """Give a connection to who has waited longest."""
+        """Give a connection to who has waited longest, or its place if it has ended."""
         turn = self._next_turn()
-        if turn is not None and turn.origin == connection.origin and not turn.fresh:
-            turn.given.set_result(connection)  # and it stays leased
-            return
+        if not connection.ended and not self._bounds.closed:
+            if turn is None:
+                self._leased.remove(connection)
+                self._idle.keep(connection)
+                return
+            if turn.origin == connection.origin and not turn.fresh:
+                turn.given.set_result(connection)  # and it stays leased
+                return
+        connection.close()
         self._leased.remove(connection)
-        if turn is None:
-            self._idle.keep(connection)
-        else:
-            connection.close()
-            turn.given.set_result(None)
+        self._give_place(turn)
 
     def _free_place(self) -> None:
         """Give a place to who has waited longest."""
-        turn = self._next_turn()
+        self._give_place(self._next_turn())
+
+    def _give_place(self, turn: _Turn | None) -> None:
         if turn is None:
             self._places -= 1
         else:
@@ -304,8 +304,8 @@ class _Body:
 
 def _origin(request: httpcore.Request) -> Origin:
     url = request.url
-    port = url.port or _DEFAULT_PORTS.get(url.scheme)
-    if port is None:
+    default = _DEFAULT_PORTS.get(url.scheme)
+    if default is None:
         raise httpcore.UnsupportedProtocol("a URL must begin with http:// or https://")
     name: Any = request.extensions.get("sni_hostname") or url.host.decode("ascii")
-    return url.scheme, url.host, port, name
+    return url.scheme, url.host, default if url.port is None else url.port, name
