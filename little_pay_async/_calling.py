@@ -78,7 +78,7 @@ class Calls:
         poll = self.open_poll(key)
 
         async def once() -> Payment | LittlePayError | None:
-            outcome = await poll.poll(hold)
+            outcome = await poll.poll(hold, anyio.current_time() + poll.longest(hold))
             over = isinstance(outcome, LittlePayError) and ends_a_hold(outcome)
             return None if over else outcome
 
@@ -107,10 +107,22 @@ class KeyPoll:
         """How many requests that has taken so far."""
         return self._sender.requests
 
-    async def poll(self, hold: float) -> Payment | LittlePayError:
-        """Ask once, by a request that the server may hold for that many seconds."""
-        phases, total = _phases(self._timeout, hold=hold)
-        return await self._sender.send(phases, anyio.current_time() + total + hold)
+    def longest(self, hold: float) -> float:
+        """Return after how many seconds a poll that is held so long must be let go."""
+        return _phases(self._timeout, hold=hold)[1] + hold
+
+    async def poll(self, hold: float, deadline: float = math.inf) -> Payment | LittlePayError:
+        """Ask once, by a request that the server may hold for that many seconds.
+
+        Who polls thousands lets go of them in time, and saves a timer for each; else there is
+        `deadline`, in `anyio.current_time()`.
+        """
+        phases, _ = _phases(self._timeout, hold=hold)
+        return await self._sender.send(phases, deadline)
+
+    def let_go(self) -> None:
+        """End a poll that is under way."""
+        self._sender.let_go()
 
 
 def _phases(timeout: Timeout, *, hold: float | None) -> tuple[dict[str, float | None], float]:

@@ -67,6 +67,7 @@ class Sender(Generic[T]):
         self._read = read
         self._request: httpx.Request | None = None
         self._authorization: Authorization | None = None
+        self._under_way: anyio.CancelScope | None = None
         # What the caller is handling, which an exception in here would take for its own. Asked for
         # once: after an exception was thrown into a coroutine CPython forgets it for a while.
         self._handled = sys.exception()
@@ -85,14 +86,16 @@ class Sender(Generic[T]):
             SessionClosedError: The session can't be used, or not here.
             ConfigurationError: A credential is missing.
         """
-        outcome = await self._send(phases, deadline)
+        outcome = await self._send(_within(phases, deadline), deadline)
+        if not isinstance(outcome, LittlePayError):
+            return outcome
         if (
             isinstance(outcome, AuthenticationError)
             and self._authorization is not None
             and self._authorization.renew()
             and not self._call.moves_money
         ):
-            outcome = await self._send(phases, deadline)
+            outcome = await self._send(_within(phases, deadline), deadline)
         if isinstance(
             outcome,
             APIConnectionError | APIStatusError | UnexpectedResponseError | OutcomeUnknownError,
@@ -100,18 +103,23 @@ class Sender(Generic[T]):
             outcome.tries = self.requests
         return outcome
 
-    async def _send(self, phases: Phases, deadline: float) -> T | LittlePayError:
+    def let_go(self) -> None:
+        """End a try that is under way; it returns an error."""
+        if self._under_way is not None:
+            self._under_way.cancel()
+
+    async def _send(self, limits: Phases, deadline: float) -> T | LittlePayError:
         session, call = self._session, self._call
         session.check_not_closed()
         answer = _wire.Answer(0, {})
         progress = Progress(plain_httpx=session.plain_httpx)
         broke: Exception | None = None
-        scope = anyio.CancelScope(deadline=deadline)
+        self._under_way = scope = anyio.CancelScope(deadline=deadline)
         started = time.perf_counter()
         session.under_way.add(scope)
         try:
             with scope:
-                request = await self._prepared(phases, deadline, progress)
+                request = await self._prepared(limits, progress)
                 progress.hand_over()
                 self.requests += 1
                 await _fetch(session.http, request, answer)
@@ -129,6 +137,7 @@ class Sender(Generic[T]):
             broke = problem
         finally:
             session.under_way.discard(scope)
+            self._under_way = None
         outcome: T | LittlePayError
         if broke is None and not scope.cancelled_caught:
             outcome = _wire.judge(
@@ -142,7 +151,7 @@ class Sender(Generic[T]):
         self._log(answer.status, outcome, time.perf_counter() - started)
         return outcome
 
-    async def _prepared(self, phases: Phases, deadline: float, progress: Progress) -> httpx.Request:
+    async def _prepared(self, limits: Phases, progress: Progress) -> httpx.Request:
         """Return the request, built at the first time and whenever the credential has changed."""
         known = self._authorization
         if self._request is None or (known is not None and not known.is_current):
@@ -151,7 +160,7 @@ class Sender(Generic[T]):
             self._request = self._session.build(self._call, authorization, token_id)
             self._authorization = authorization
         extensions = self._request.extensions
-        extensions["timeout"] = _within(phases, deadline - anyio.current_time())
+        extensions["timeout"] = limits
         if self._is_traced:
             extensions["trace"] = progress.trace
         return self._request
@@ -227,10 +236,11 @@ class Sender(Generic[T]):
             )
 
 
-def _within(phases: Phases, left: float) -> dict[str, float | None]:
+def _within(phases: Phases, deadline: float) -> dict[str, float | None]:
     """Return the phases' limits, none of them longer than the time that is left."""
-    if left == math.inf:
+    if deadline == math.inf:  # without a look at the clock, which takes longer than one thinks
         return dict(phases)
+    left = deadline - anyio.current_time()
     return {name: left if limit is None else min(limit, left) for name, limit in phases.items()}
 
 

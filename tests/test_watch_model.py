@@ -5,11 +5,13 @@ The watch lives on an asyncio loop that runs only when told to, and whose clock 
 
 import asyncio
 import logging
+import math
 import selectors
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import anyio
 import attrs
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -24,6 +26,7 @@ from hypothesis.stateful import (
 from little_pay_async._errors import (
     APIConnectionError,
     APIStatusError,
+    APITimeoutError,
     LittlePayError,
     SettlementTimeoutError,
     UnexpectedResponseError,
@@ -102,10 +105,19 @@ class ParkedPoll:
         machine.to_retry.discard(self._key)
         assert self._key not in machine.parked, "polled twice at once"
         machine.parked[self._key] = machine.loop.create_future()
-        try:
-            return await machine.parked[self._key]
-        finally:
-            del machine.parked[self._key]
+        with anyio.CancelScope() as self._under_way:
+            try:
+                return await machine.parked[self._key]
+            finally:
+                del machine.parked[self._key]
+        return APITimeoutError("let go", sent=True)
+
+    def longest(self, hold: float) -> float:  # noqa: ARG002 - whatever it is
+        return math.inf
+
+    def let_go(self) -> None:
+        if self._key in self._machine.parked:
+            self._under_way.cancel()
 
 
 class PollOpener:

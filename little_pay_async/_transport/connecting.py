@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import httpcore
 
+from little_pay_async._transport.alarms import Alarms
 from little_pay_async._transport.bounds import Bounds
 from little_pay_async._transport.connection import Connection, Origin, Trace, connect
 from little_pay_async._transport.tls import Tls
@@ -44,6 +45,7 @@ class Connector:
         self.made = 0
         self._ssl_context = ssl_context
         self._bounds = bounds
+        self._alarms = Alarms()
         self._on_end = on_end
         self._sessions: dict[Origin, tuple[ssl.SSLSession, float]] = {}
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -130,7 +132,7 @@ class Connector:
         """Return what makes the protocol of a new connection."""
         scheme, _, _, name = origin
         if scheme != b"https":
-            return lambda: Connection(origin, on_end=self._on_end)
+            return lambda: Connection(origin, alarms=self._alarms, on_end=self._on_end)
         now = asyncio.get_running_loop().time()
         known = self._sessions.get(origin)
         session = known[0] if known is not None and now - known[1] <= _SESSION_SECONDS else None
@@ -150,4 +152,6 @@ class Connector:
             tls = Tls(self._ssl_context, name, session)
         except (TypeError, ValueError) as error:
             raise httpcore.ConnectError(f"TLS can't ask for that name: {error}") from error
-        return lambda: Connection(origin, on_end=self._on_end, tls=tls, on_tls=keep)
+        return lambda: Connection(
+            origin, alarms=self._alarms, on_end=self._on_end, tls=tls, on_tls=keep
+        )

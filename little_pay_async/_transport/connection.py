@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import httpcore
 
+from little_pay_async._transport.alarms import Alarms
 from little_pay_async._transport.http1 import (
     BrokenResponseError,
     RefusedResponseError,
@@ -48,6 +49,7 @@ class Connection(asyncio.Protocol):
 
     Args:
         origin: What it leads to.
+        alarms: Of all connections of its pool.
         on_end: Told once, when the connection has ended by itself.
         tls: If it is to be encrypted.
         on_tls: Told whenever something came by TLS, until it has seen what it wants to see, or the
@@ -60,14 +62,15 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_descriptor", "_loop", "_on_end", "_on_tls", "_paused", "_problem", "_shaken", "_tls",
-        "_transport", "_waiter", "ended", "origin", "reader",
+        "_alarms", "_descriptor", "_loop", "_on_end", "_on_tls", "_paused", "_problem", "_shaken",
+        "_tls", "_transport", "_waiter", "ended", "origin", "reader",
     )  # fmt: skip
 
     def __init__(
         self,
         origin: Origin,
         *,
+        alarms: Alarms,
         on_end: Callable[["Connection"], None],
         tls: Tls | None = None,
         on_tls: Callable[[Tls], bool] | None = None,
@@ -76,6 +79,7 @@ class Connection(asyncio.Protocol):
         self.reader: ResponseReader | None = None
         self.ended = False
         self._loop = asyncio.get_running_loop()
+        self._alarms = alarms
         self._descriptor = -1
         self._tls = tls
         self._shaken = tls is None
@@ -327,13 +331,14 @@ class Connection(asyncio.Protocol):
         """Wait until something happens; False if nothing did for so many seconds."""
         waiter: asyncio.Future[bool] = self._loop.create_future()
         self._waiter = waiter
-        timer = None if limit is None else self._loop.call_later(limit, _give_up, waiter)
+        if limit is not None:
+            self._alarms.set(waiter, limit)
         try:
             return await waiter
         finally:
             self._waiter = None
-            if timer is not None:
-                timer.cancel()
+            if limit is not None:
+                self._alarms.cancel(waiter, limit)
 
     def _unsent(self) -> int:
         """Return how many bytes the peer, and the system, have not taken yet."""
@@ -389,11 +394,6 @@ def _readable(descriptor: int) -> bool:
 
 async def _ignore(name: str, info: Mapping[str, Any]) -> None:
     """Do nothing: where nobody traces."""
-
-
-def _give_up(waiter: asyncio.Future[bool]) -> None:
-    if not waiter.done():
-        waiter.set_result(False)
 
 
 def _because(kind: type[Exception], error: Exception) -> Exception:

@@ -54,13 +54,21 @@ class Poll(Protocol):
         """Ask once, by a request that the server may hold for that many seconds."""
         ...
 
+    def longest(self, hold: float) -> float:
+        """Return after how many seconds a poll that is held so long must be let go."""
+        ...
+
+    def let_go(self) -> None:
+        """End a poll that is under way; it returns an error."""
+        ...
+
 
 class Entry:
     """A key that is being watched."""
 
     __slots__ = (
         "added", "deadline", "error", "failures", "key", "pace", "paused_until", "payment", "poll",
-        "scope", "senseless", "settled", "to_retry",
+        "senseless", "settled", "to_retry",
     )  # fmt: skip
 
     def __init__(self, key: str, *, added: float, deadline: float) -> None:
@@ -70,7 +78,6 @@ class Entry:
         self.payment: Payment | None = None
         self.error: LittlePayError | None = None
         self.poll: Poll | None = None
-        self.scope: anyio.CancelScope | None = None
         self.paused_until: float | None = None
         self.pace: float = FIRST_PACE
         self.failures: int = 0
@@ -127,6 +134,9 @@ class Rota:
         self.queued: bool = False
         self._ready: deque[Entry] = deque()
         self._clock: list[tuple[float, int, Entry]] = []
+        # Nearly in the order in which their time is over: a timer for each would be dear.
+        self._under_way: dict[Entry, float] = {}
+        self._bounds_polls = False
         self._ticks = itertools.count()
         self._stale = 0
         self._alarm: anyio.Event | None = None
@@ -177,8 +187,8 @@ class Rota:
         """Take out an entry that is settled; the poll parked for it is let go."""
         entry.settled = True
         self._count(-1)
-        if entry.scope is not None:
-            entry.scope.cancel()
+        if entry.poll is not None:
+            entry.poll.let_go()
         if entry.deadline < math.inf or entry.paused_until is not None:
             self._stale += 1
             if self._stale > 64 and self._stale > len(self._clock) // 2:
@@ -233,16 +243,16 @@ class Rota:
         begun = anyio.current_time()
         outcome: Payment | LittlePayError | None = None
         try:
-            with anyio.CancelScope() as entry.scope:
-                if entry.poll is None:
-                    entry.poll = self.open_poll(entry.key)
-                outcome = await entry.poll.poll(hold)
+            if entry.poll is None:
+                entry.poll = self.open_poll(entry.key)
+            self._bound(entry, begun + entry.poll.longest(hold))
+            outcome = await entry.poll.poll(hold)
         except LittlePayError as error:
             outcome = error
         except Exception as error:  # noqa: BLE001 - a hook of the caller's: the caller's to see
             self._fail(error)
         finally:
-            entry.scope = None
+            self._under_way.pop(entry, None)
         if entry.settled or self._tasks is None or outcome is None:
             return
         pause = self._take_in(entry, outcome, anyio.current_time() - begun)
@@ -314,13 +324,29 @@ class Rota:
         while True:
             self._alarm = anyio.Event()
             next_time = self._clock[0][0] if self._clock else math.inf
-            with anyio.CancelScope(deadline=next_time):
+            first_over = next(iter(self._under_way.values()), math.inf)
+            self._bounds_polls = bool(self._under_way)
+            with anyio.CancelScope(deadline=min(next_time, first_over)):
                 await self._alarm.wait()
             now = anyio.current_time()
+            self._end_late_polls(now)
             while self._clock and self._clock[0][0] <= now:
                 _, _, entry = heapq.heappop(self._clock)
                 self._on_time(entry, now)
             self._fill()
+
+    def _bound(self, entry: Entry, over: float) -> None:
+        """Have a poll let go at a time: it is a server that drips which gets there."""
+        self._under_way[entry] = over
+        if not self._bounds_polls and self._alarm is not None:
+            self._alarm.set()
+
+    def _end_late_polls(self, now: float) -> None:
+        for entry, over in self._under_way.items():
+            if over > now:
+                break
+            if entry.poll is not None:
+                entry.poll.let_go()
 
     def _on_time(self, entry: Entry, now: float) -> None:
         if entry.settled:

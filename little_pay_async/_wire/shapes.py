@@ -241,21 +241,21 @@ def _list_of_attempts(converter: cattrs.Converter) -> Callable[[Any, Any], tuple
             return ()
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             raise ValueError("no list of objects")
-        return tuple(converter.structure(item, Attempt) for item in value)
+        return tuple([converter.structure(item, Attempt) for item in value])
 
     return hook
 
 
 def _address_or_none(converter: cattrs.Converter) -> Callable[[Any, Any], BillingAddress | None]:
-    nothing = BillingAddress()
-
     def hook(value: Any, _: Any) -> BillingAddress | None:
         if value is None or value == "":
             return None
         if not isinstance(value, dict):
             raise ValueError("no object")
+        if not any(value.values()):  # as documented: every field is there, and empty
+            return None
         address = converter.structure(value, BillingAddress)
-        return None if address == nothing else address
+        return None if address == BillingAddress() else address
 
     return hook
 
