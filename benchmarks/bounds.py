@@ -53,8 +53,6 @@ BOUNDS = [
     Bound(SMALL, REUSED, 3.5, "reused_ms", FLOOR, aim=2.0),
     Bound(SMALL, CONNECT, 3.5, "connect_ms", FLOOR, aim=2.0),
     Bound(LARGE, REUSED, 3.5, "reused_ms", FLOOR, aim=2.0),
-    Bound(PLAIN, REUSED, 3.5, "reused_ms", FLOOR, aim=2.0),
-    Bound(CHECK, "CPU per key", 3.5, "check_ms", FLOOR, aim=2.0),
 ]
 
 

@@ -190,7 +190,10 @@ def main() -> None:
 
     cases = {name: case for name, case in CASES.items() if options.only in name}
     if options.quick:
-        cases = {name: case.quick() for name, case in cases.items()}
+        # Small, plain 10,000 would be the same as plain 1,000.
+        cases = {
+            name: case.quick() for name, case in cases.items() if case.tls or case.keys < 10_000
+        }
     rounds = 1 if options.quick else options.rounds
     with made_up_certificates() as certificates:
         check_refusals(cases.values(), certificates)
