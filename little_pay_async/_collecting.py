@@ -8,6 +8,7 @@ Rules of this file:
   says nothing of the payment; but a deadline that passes is a `SettlementTimeoutError`.
 """
 
+import contextlib
 import math
 from typing import Protocol
 
@@ -102,7 +103,8 @@ class Collector:
             and found.status is PaymentStatus.PENDING
             and found.raw.get("attempts") == []
         ):
-            return _wire.key_of(found.reference)
+            with contextlib.suppress(InvalidInputError):
+                return _wire.key_of(found.reference)
         raise unknown or OutcomeUnknownError(
             "collect: Little Pay gave the intent no usable reference, and its status does not show "
             "that there is no attempt: look at it in the merchant dashboard.",

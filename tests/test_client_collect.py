@@ -134,6 +134,7 @@ NO_PROOF = {
     "no word of attempts": sends(response(processed("PENDING"))),
     "attempts are null": not_tried(attempts=None),
     "no reference": not_tried(reference=""),
+    "a reference that no path can hold": not_tried(reference=".."),
     "an unknown status": sends(response(payment("REVIEW", reference="REF1", attempts=[]))),
 }
 
