@@ -280,25 +280,30 @@ async def test_not_too_many_handshakes_at_once() -> None:
     number, most = 300, 128
 
     async def prepare(peer: Peer) -> None:
-        nonlocal under_way
         flight = await beginning(peer, 1.0)
-        under_way += 1
-        seen.append(under_way)
-        if under_way == most:
-            await anyio.wait_all_tasks_blocked()  # those that would be too many
-            gate.set()
-        await gate.wait()
-        under_way -= 1  # for the client it ends with what is sent now
+        greeted.append(peer)
+        if len(greeted) == most:
+            all_greeted.set()
+        await all_greeted.wait()
         await peer.raw.send(flight)
 
-    under_way, seen, gate = 0, list[int](), anyio.Event()
+    async def trace(name: str, info: Any) -> None:
+        nonlocal under_way
+        if name == "connection.connect_tcp.started":
+            under_way += 1
+            seen.append(under_way)
+        elif name == "connection.connect_tcp.complete":  # TLS included
+            under_way -= 1
+
+    under_way, seen, greeted, all_greeted = 0, list[int](), list[Peer](), anyio.Event()
     peers = Peers(server_context(), prepare)
     async with (
         ScriptedServer(answers, greeting=peers) as server,
         client_of(client_context(), server, number) as client,
     ):
+        get = partial(client.get, "/", extensions=FRESH | {"trace": trace})
         async with anyio.create_task_group() as tasks:
             for _ in range(number):
-                tasks.start_soon(partial(client.get, "/", extensions=FRESH))
+                tasks.start_soon(get)
         assert max(seen) == most
         assert len(server.requests) == server.connections == number

@@ -131,6 +131,24 @@ async def test_a_session_is_not_resumed_for_ever(monkeypatch: pytest.MonkeyPatch
         assert resumed(peers) == [False] * 3
 
 
+@each_version
+async def test_a_session_that_is_resumed_does_not_become_younger(version: ssl.TLSVersion) -> None:
+    """Though the server gives a new ticket each time, which would be good for as long again."""
+    peers = Peers(server_context(version=version))
+    async with (
+        ScriptedServer(answers, greeting=peers) as server,
+        client_of(client_context(), server) as client,
+    ):
+        assert (await client.get("/")).is_success
+        sessions = client._transport._pool._connector._sessions  # type: ignore[attr-defined]
+        before = dict(sessions)
+        for extensions in (FRESH, {}):
+            assert (await client.get("/", extensions=extensions)).is_success
+        assert resumed(peers) == [False, True]
+        assert sessions == before
+        assert len(before) == 1
+
+
 async def test_no_session_is_resumed_where_the_chain_is_looked_at_after_the_handshake() -> None:
     """As truststore does on macOS and Windows: with a session comes no chain."""
 
