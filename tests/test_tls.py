@@ -1,5 +1,6 @@
 """Who is trusted, and who is asked for."""
 
+import os
 import ssl
 import subprocess
 import sys
@@ -321,7 +322,7 @@ async def test_truststore_in_the_place_of_ssl(authority_file: Path) -> None:
     async with ScriptedServer(answers_well, greeting=Peers(server_context())) as server:
         done = await anyio.run_process(
             [sys.executable, "-c", INJECTED, url(server)],
-            env={"SSL_CERT_FILE": str(authority_file), "PYTHONSAFEPATH": "1"},
+            env=os.environ | {"SSL_CERT_FILE": str(authority_file), "PYTHONSAFEPATH": "1"},
             check=False,
         )
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, [b"ORDER42"] * 4, b"")
