@@ -116,11 +116,9 @@ class Connection(asyncio.Protocol):
         """
         if self.ended:
             raise self._nothing_sent()
-        body = await body_of(request)
         if trace is not None:
             await trace("http11.send_request_headers.started", {"request": request})
-        problem = self._write(request, body)
-        del body
+        problem = self._write(request, await body_of(request))
         if problem is not None:
             raise problem
         if self._paused or trace is not None:
