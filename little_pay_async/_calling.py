@@ -1,7 +1,7 @@
 """Calls and polls made within their limits: seconds for a try, for all tries, and for a hold."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
@@ -55,7 +55,6 @@ class Calls:
             limit, extra = self.timeout, self.hold if call.held else 0.0
         else:
             limit, extra = _settings.timeout_of("timeout", timeout, InvalidInputError), 0.0
-        self.session.check_open()
         phases, total = _phases(limit, hold=self.hold if call.held else None)
         deadline = min(latest, anyio.current_time() + total + extra)
         sender = Sender(self.session, call, read)
@@ -75,10 +74,11 @@ class Calls:
 
     async def long_poll(self, key: str, hold: float) -> Payment:
         """Ask by a held GET, and by a plain one where the hold ended without an answer."""
-        poll = self.open_poll(key)
+        sender = Sender(self.session, _wire.status(key, held=True), _wire.read_payment)
+        phases, total = _phases(self.timeout, hold=hold)
 
         async def once() -> Payment | LittlePayError | None:
-            outcome = await poll.poll(hold, anyio.current_time() + poll.longest(hold))
+            outcome = await sender.send(phases, anyio.current_time() + total + hold)
             over = isinstance(outcome, LittlePayError) and ends_a_hold(outcome)
             return None if over else outcome
 
@@ -111,18 +111,10 @@ class KeyPoll:
         """Return after how many seconds a poll that is held so long must be let go."""
         return _phases(self._timeout, hold=hold)[1] + hold
 
-    async def poll(self, hold: float, deadline: float = math.inf) -> Payment | LittlePayError:
-        """Ask once, by a request that the server may hold for that many seconds.
-
-        Who polls thousands lets go of them in time, and saves a timer for each; else there is
-        `deadline`, in `anyio.current_time()`.
-        """
+    def poll(self, hold: float) -> Awaitable[Payment | LittlePayError]:
+        """Ask once, by a request that the server may hold for that many seconds."""
         phases, _ = _phases(self._timeout, hold=hold)
-        return await self._sender.send(phases, deadline)
-
-    def let_go(self) -> None:
-        """End a poll that is under way."""
-        self._sender.let_go()
+        return self._sender.send_in_scope(phases)
 
 
 def _phases(timeout: Timeout, *, hold: float | None) -> tuple[dict[str, float | None], float]:

@@ -67,13 +67,13 @@ class Sender(Generic[T]):
         self._read = read
         self._request: httpx.Request | None = None
         self._authorization: Authorization | None = None
-        self._under_way: anyio.CancelScope | None = None
+        self._progress = Progress(plain_httpx=session.plain_httpx)
         # What the caller is handling, which an exception in here would take for its own. Asked for
         # once: after an exception was thrown into a coroutine CPython forgets it for a while.
         self._handled = sys.exception()
 
-    async def send(self, phases: Phases, deadline: float = math.inf) -> T | LittlePayError:
-        """Send it once and return the result or the error.
+    async def send(self, phases: Phases, deadline: float) -> T | LittlePayError:
+        """Send it once, until a deadline at the most; return the result or the error.
 
         A credential that was refused is asked for again: at once for a GET, which is then sent a
         second time, and by the next call else.
@@ -86,83 +86,89 @@ class Sender(Generic[T]):
             SessionClosedError: The session can't be used, or not here.
             ConfigurationError: A credential is missing.
         """
-        outcome = await self._send(_within(phases, deadline), deadline)
-        if not isinstance(outcome, LittlePayError):
-            return outcome
-        if (
-            isinstance(outcome, AuthenticationError)
-            and self._authorization is not None
-            and self._authorization.renew()
-            and not self._call.moves_money
-        ):
-            outcome = await self._send(_within(phases, deadline), deadline)
-        if isinstance(
-            outcome,
-            APIConnectionError | APIStatusError | UnexpectedResponseError | OutcomeUnknownError,
-        ):
-            outcome.tries = self.requests
-        return outcome
-
-    def let_go(self) -> None:
-        """End a try that is under way; it returns an error."""
-        if self._under_way is not None:
-            self._under_way.cancel()
-
-    async def _send(self, limits: Phases, deadline: float) -> T | LittlePayError:
-        session, call = self._session, self._call
-        session.check_not_closed()
-        answer = _wire.Answer(0, {})
-        progress = Progress(plain_httpx=session.plain_httpx)
-        broke: Exception | None = None
-        self._under_way = scope = anyio.CancelScope(deadline=deadline)
+        session = self._session
+        session.check_open()
+        scope = anyio.CancelScope(deadline=deadline)
         started = time.perf_counter()
         session.under_way.add(scope)
         try:
             with scope:
-                request = await self._prepared(limits, progress)
-                progress.hand_over()
-                self.requests += 1
-                await _fetch(session.http, request, answer)
-        except (APIConnectionError, *_HTTPX_ERRORS) as problem:
-            refused = _refused(problem, self._handled)
-            if isinstance(problem, httpx.HTTPStatusError) and is_of(self._request, problem):
-                answer = _answer_of(problem.response)  # a hook called raise_for_status()
-            elif refused is not None:
-                answer = refused
-            else:
-                broke = problem
-        except RuntimeError as problem:
-            if not session.http.is_closed:
-                raise
-            broke = problem
+                return await self.send_in_scope(_within(phases, deadline))
         finally:
             session.under_way.discard(scope)
-            self._under_way = None
-        outcome: T | LittlePayError
-        if broke is None and not scope.cancelled_caught:
-            outcome = _wire.judge(
-                call, answer, self._read, secrets=session.secrets(), now=time.time()
-            )
-        else:
-            left = progress.may_have_left(self._request, broke)
-            outcome = self._no_answer(broke, sent=left)
-            if call.moves_money and left:
-                outcome = _wire.outcome_unknown(call, outcome)
-        self._log(answer.status, outcome, time.perf_counter() - started)
-        return outcome
+        return self._told(self._without_answer(None), 0, started)
 
-    async def _prepared(self, limits: Phases, progress: Progress) -> httpx.Request:
-        """Return the request, built at the first time and whenever the credential has changed."""
+    async def send_in_scope(self, limits: Phases) -> T | LittlePayError:
+        """Send it once, for as long as the caller lets it: by a cancel scope of the caller's.
+
+        Args:
+            limits: How long each phase may take, in seconds.
+
+        Raises:
+            SessionClosedError: The session can't be used.
+            ConfigurationError: A credential is missing.
+        """
+        session, call = self._session, self._call
+        outcome: T | LittlePayError
+        renewed = False
+        while True:
+            session.check_not_closed()
+            answer = _wire.Answer(0, {})
+            broke: Exception | None = None
+            started = time.perf_counter()
+            self._progress = Progress(plain_httpx=session.plain_httpx)
+            try:
+                if self._request is None or not self._is_current:
+                    await self._prepare()
+                request = self._with_limits(limits)
+                self._progress.hand_over()
+                self.requests += 1
+                await _fetch(session.http, request, answer)
+            except (APIConnectionError, *_HTTPX_ERRORS) as problem:
+                refused = _refused(problem, self._handled)
+                if isinstance(problem, httpx.HTTPStatusError) and is_of(self._request, problem):
+                    answer = _answer_of(problem.response)  # a hook called raise_for_status()
+                elif refused is not None:
+                    answer = refused
+                else:
+                    broke = problem
+            except RuntimeError as problem:
+                if not session.http.is_closed:
+                    raise
+                broke = problem
+            if broke is None:
+                outcome = _wire.judge(
+                    call, answer, self._read, secrets=session.secrets(), now=time.time()
+                )
+            else:
+                outcome = self._without_answer(broke)
+            self._told(outcome, answer.status, started)
+            if renewed or not isinstance(outcome, AuthenticationError) or not self._renew():
+                return outcome
+            renewed = True
+
+    def _renew(self) -> bool:
+        """Have a refused credential asked for again; return whether to send again by it."""
         known = self._authorization
-        if self._request is None or (known is not None and not known.is_current):
-            authorization = await self._session.authorization(self._call)
-            token_id = await self._session.token_id_for(self._call)
-            self._request = self._session.build(self._call, authorization, token_id)
-            self._authorization = authorization
+        return known is not None and known.renew() and not self._call.moves_money
+
+    @property
+    def _is_current(self) -> bool:
+        return self._authorization is None or self._authorization.is_current
+
+    async def _prepare(self) -> None:
+        """Build the request, for the first time or because the credential has changed."""
+        authorization = await self._session.authorization(self._call)
+        token_id = await self._session.token_id_for(self._call)
+        self._request = self._session.build(self._call, authorization, token_id)
+        self._authorization = authorization
+
+    def _with_limits(self, limits: Phases) -> httpx.Request:
+        assert self._request is not None  # noqa: S101 - prepared before
         extensions = self._request.extensions
         extensions["timeout"] = limits
         if self._is_traced:
-            extensions["trace"] = progress.trace
+            extensions["trace"] = self._progress.trace
         return self._request
 
     @property
@@ -170,8 +176,15 @@ class Sender(Generic[T]):
         # Thousands of polls need not be: whether a lost GET had left changes nothing.
         return self._call.moves_money or not self._call.held
 
-    def _no_answer(self, broke: Exception | None, *, sent: bool) -> LittlePayError:
+    def _without_answer(self, broke: Exception | None) -> LittlePayError:
         """Return the error for a try that broke, or was given up."""
+        sent = self._progress.may_have_left(self._request, broke)
+        error = self._no_answer(broke, sent=sent)
+        if sent and self._call.moves_money:
+            return _wire.outcome_unknown(self._call, error)
+        return error
+
+    def _no_answer(self, broke: Exception | None, *, sent: bool) -> LittlePayError:
         call, session = self._call, self._session
         if session.closed or session.http.is_closed:
             return SessionClosedError(
@@ -210,6 +223,16 @@ class Sender(Generic[T]):
         if said == str(problem) and not isinstance(problem, httpx.ProtocolError):
             error.__cause__ = problem
         return error
+
+    def _told(self, outcome: T | LittlePayError, status: int, started: float) -> T | LittlePayError:
+        """Tell the log of an outcome, and an error of its tries."""
+        if isinstance(outcome, LittlePayError) and isinstance(
+            outcome,
+            APIConnectionError | APIStatusError | UnexpectedResponseError | OutcomeUnknownError,
+        ):
+            outcome.tries = self.requests
+        self._log(status, outcome, time.perf_counter() - started)
+        return outcome
 
     def _log(self, status: int, outcome: object, elapsed: float) -> None:
         call = self._call

@@ -11,7 +11,6 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import anyio
 import attrs
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -26,7 +25,6 @@ from hypothesis.stateful import (
 from little_pay_async._errors import (
     APIConnectionError,
     APIStatusError,
-    APITimeoutError,
     LittlePayError,
     SettlementTimeoutError,
     UnexpectedResponseError,
@@ -105,19 +103,13 @@ class ParkedPoll:
         machine.to_retry.discard(self._key)
         assert self._key not in machine.parked, "polled twice at once"
         machine.parked[self._key] = machine.loop.create_future()
-        with anyio.CancelScope() as self._under_way:
-            try:
-                return await machine.parked[self._key]
-            finally:
-                del machine.parked[self._key]
-        return APITimeoutError("let go", sent=True)
+        try:
+            return await machine.parked[self._key]
+        finally:
+            del machine.parked[self._key]
 
     def longest(self, hold: float) -> float:  # noqa: ARG002 - whatever it is
         return math.inf
-
-    def let_go(self) -> None:
-        if self._key in self._machine.parked:
-            self._under_way.cancel()
 
 
 class PollOpener:

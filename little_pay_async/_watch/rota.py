@@ -15,11 +15,12 @@ import heapq
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 
 from little_pay_async._errors import (
     APIConnectionError,
@@ -50,7 +51,7 @@ class Poll(Protocol):
         """How many requests that has taken so far."""
         ...
 
-    async def poll(self, hold: float) -> Payment | LittlePayError:
+    def poll(self, hold: float) -> Awaitable[Payment | LittlePayError]:
         """Ask once, by a request that the server may hold for that many seconds."""
         ...
 
@@ -58,17 +59,13 @@ class Poll(Protocol):
         """Return after how many seconds a poll that is held so long must be let go."""
         ...
 
-    def let_go(self) -> None:
-        """End a poll that is under way; it returns an error."""
-        ...
-
 
 class Entry:
     """A key that is being watched."""
 
     __slots__ = (
-        "added", "deadline", "error", "failures", "key", "pace", "paused_until", "payment", "poll",
-        "senseless", "settled", "to_retry",
+        "added", "deadline", "error", "failures", "key", "late", "pace", "paused_until", "payment",
+        "poll", "scope", "senseless", "settled", "to_retry",
     )  # fmt: skip
 
     def __init__(self, key: str, *, added: float, deadline: float) -> None:
@@ -78,17 +75,24 @@ class Entry:
         self.payment: Payment | None = None
         self.error: LittlePayError | None = None
         self.poll: Poll | None = None
+        self.scope: anyio.CancelScope | None = None
         self.paused_until: float | None = None
         self.pace: float = FIRST_PACE
         self.failures: int = 0
         self.senseless: int = 0
         self.to_retry: bool = False
         self.settled: bool = False
+        self.late: bool = False
 
     @property
     def requests(self) -> int:
         """Requests spent on it."""
         return self.poll.requests if self.poll is not None else 0
+
+    def let_go(self) -> None:
+        """End its poll, if one is under way."""
+        if self.scope is not None:
+            self.scope.cancel()
 
 
 class Rota:
@@ -137,6 +141,7 @@ class Rota:
         # Nearly in the order in which their time is over: a timer for each would be dear.
         self._under_way: dict[Entry, float] = {}
         self._bounds_polls = False
+        self._now: Callable[[], float] = anyio.current_time
         self._ticks = itertools.count()
         self._stale = 0
         self._alarm: anyio.Event | None = None
@@ -159,6 +164,10 @@ class Rota:
             fail: Told of what ends everything.
         """
         self._tasks, self._learn, self._settle, self._fail = tasks, learn, settle, fail
+        # asyncio's clock, asked directly: finding out each time where it runs takes anyio longer
+        # than all else that the rota does for a poll.
+        loop = anyio.lowlevel.current_token().native_token
+        self._now = getattr(loop, "time", anyio.current_time)
         self.places.keys += self.keys
         self.places.takers.add(self)
         tasks.start_soon(self._keep_time)
@@ -187,8 +196,7 @@ class Rota:
         """Take out an entry that is settled; the poll parked for it is let go."""
         entry.settled = True
         self._count(-1)
-        if entry.poll is not None:
-            entry.poll.let_go()
+        entry.let_go()
         if entry.deadline < math.inf or entry.paused_until is not None:
             self._stale += 1
             if self._stale > 64 and self._stale > len(self._clock) // 2:
@@ -223,25 +231,39 @@ class Rota:
         self.in_flight += 1
         tasks.start_soon(self._work, self._ready.popleft())
 
-    async def _work(self, entry: Entry) -> None:
+    async def _work(self, entry: Entry | None) -> None:
         """Poll one ready entry after the other on one place."""
         try:
-            await self._look_at(entry)
-            while self._ready and not self.places.wanted_by_others(self):
-                await self._look_at(self._ready.popleft())
+            while entry is not None:
+                # One scope for many polls: making one for each would cost as much as a timer.
+                with anyio.CancelScope() as scope:
+                    while entry is not None:
+                        looked_at, entry = entry, None
+                        await self._look_at(looked_at, scope)
+                        if scope.cancel_called:  # it was let go in the step in which it ended
+                            await anyio.lowlevel.checkpoint()
+                        entry = self._next_ready()
+                if entry is None:
+                    entry = self._next_ready()
         finally:
             self.in_flight -= 1
             self.places.give_back()
             self._fill()
 
-    async def _look_at(self, entry: Entry) -> None:
+    def _next_ready(self) -> Entry | None:
+        if self._ready and not self.places.wanted_by_others(self):
+            return self._ready.popleft()
+        return None
+
+    async def _look_at(self, entry: Entry, scope: anyio.CancelScope) -> None:
         if entry.settled or self._tasks is None:
             return
         self.retried += entry.to_retry
         entry.to_retry = False
         hold = self._hold()
-        begun = anyio.current_time()
+        begun = self._now()
         outcome: Payment | LittlePayError | None = None
+        entry.scope = scope
         try:
             if entry.poll is None:
                 entry.poll = self.open_poll(entry.key)
@@ -252,14 +274,23 @@ class Rota:
         except Exception as error:  # noqa: BLE001 - a hook of the caller's: the caller's to see
             self._fail(error)
         finally:
+            entry.scope = None
             self._under_way.pop(entry, None)
-        if entry.settled or self._tasks is None or outcome is None:
-            return
-        pause = self._take_in(entry, outcome, anyio.current_time() - begun)
+            if entry.late:
+                entry.late = False
+                outcome = APITimeoutError(
+                    "the poll had not ended in time", sent=True, key=entry.key
+                )
+            if outcome is not None and not entry.settled and self._tasks is not None:
+                self._go_on(entry, outcome, self._now() - begun)
+
+    def _go_on(self, entry: Entry, outcome: Payment | LittlePayError, took: float) -> None:
+        """Take in what a poll brought, and have the entry polled again when it is time."""
+        pause = self._take_in(entry, outcome, took)
         if pause is None:
             return
         if pause > 0:
-            entry.paused_until = anyio.current_time() + pause
+            entry.paused_until = self._now() + pause
             self._set_alarm(entry.paused_until, entry)
         else:
             self._ready.append(entry)
@@ -328,7 +359,7 @@ class Rota:
             self._bounds_polls = bool(self._under_way)
             with anyio.CancelScope(deadline=min(next_time, first_over)):
                 await self._alarm.wait()
-            now = anyio.current_time()
+            now = self._now()
             self._end_late_polls(now)
             while self._clock and self._clock[0][0] <= now:
                 _, _, entry = heapq.heappop(self._clock)
@@ -336,7 +367,7 @@ class Rota:
             self._fill()
 
     def _bound(self, entry: Entry, over: float) -> None:
-        """Have a poll let go at a time: it is a server that drips which gets there."""
+        """Have its poll let go at a time; a server that drips gets there."""
         self._under_way[entry] = over
         if not self._bounds_polls and self._alarm is not None:
             self._alarm.set()
@@ -345,8 +376,8 @@ class Rota:
         for entry, over in self._under_way.items():
             if over > now:
                 break
-            if entry.poll is not None:
-                entry.poll.let_go()
+            entry.late = True
+            entry.let_go()
 
     def _on_time(self, entry: Entry, now: float) -> None:
         if entry.settled:

@@ -339,8 +339,7 @@ class Watch:
     def _stop(self) -> None:
         self._rota.stop()
         for entry in self._open.values():
-            if entry.poll is not None:
-                entry.poll.let_go()
+            entry.let_go()
 
     def _tell(self) -> None:
         if self._news is not None:
