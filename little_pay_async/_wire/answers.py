@@ -138,7 +138,7 @@ def judge(
         error = _unexpected(call, answer, "HTTP has no such status", secrets, refused=True)
     else:
         found = _result(call, answer, read, secrets)
-        if not isinstance(found, _errors.APIConnectionError | _errors.UnexpectedResponseError):
+        if not isinstance(found, LittlePayError):
             return found
         error = found
     return outcome_unknown(call, error) if call.moves_money else error

@@ -4,14 +4,13 @@ Rules of this file. Money keeps its digits. An empty string is None. A field tha
 never an error; one that is read and has the wrong type makes the answer none of Little Pay's.
 """
 
-import contextlib
 import operator
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache, partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import cattrs
 import msgspec
@@ -34,6 +33,7 @@ T = TypeVar("T")
 # More digits than any currency needs, few enough that arithmetic with an amount stays cheap:
 # Decimal("1e400") is a valid number, and int() of it a long wait.
 _AMOUNT_DIGITS = 30
+_NUMERIC = (int, str, Decimal)
 _NUMBER = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?")
 
 
@@ -181,9 +181,11 @@ def _first(name: str, *places: Mapping[str, Any]) -> Any:
 
 def _structure(values: Mapping[str, Any], cls: type[T]) -> T:
     # cattrs has no base class for what its hooks raise, and whatever it is, the answer is at fault.
-    with contextlib.suppress(Exception):
-        return _converter(explaining=False).structure(values, cls)
-    # Only now the slow way, to say which field it is.
+    try:
+        said = {name: value for name, value in values.items() if value is not None}
+        return cast("T", _hook(cls)(said, cls))
+    except Exception:  # noqa: BLE001
+        pass  # only now the slow way, to say which field it is
     try:
         return _converter(explaining=True).structure(values, cls)
     except Exception as problem:  # noqa: BLE001
@@ -213,7 +215,7 @@ def _amount(value: Any, _: Any = None) -> Decimal | None:
         return None
     if isinstance(value, str) and not _NUMBER.fullmatch(value):
         raise ValueError("no number")
-    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+    if isinstance(value, bool) or not isinstance(value, _NUMERIC):
         raise ValueError("no number")
     amount = Decimal(value)
     digits = amount.as_tuple()
@@ -258,6 +260,11 @@ def _address_or_none(converter: cattrs.Converter) -> Callable[[Any, Any], Billin
         return None if address == BillingAddress() else address
 
     return hook
+
+
+@cache
+def _hook(cls: type) -> Callable[[Any, Any], Any]:
+    return _converter(explaining=False).get_structure_hook(cls)
 
 
 def _camel_case(name: str) -> str:
