@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from little_pay_async._transport import connecting as connecting_module
-from little_pay_async._transport import connection as connection_module
+from little_pay_async._transport import tcp as tcp_module
 from little_pay_async._transport.bounds import Bounds
 from little_pay_async._transport.connection import Connection
 
@@ -112,7 +112,7 @@ async def test_closed_in_the_step_in_which_a_connection_was_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def connect(*arguments: Any) -> Connection:
-        made = await connection_module.connect(*arguments)
+        made = await tcp_module.connect(*arguments)
         pool._bounds.close()
         return made
 

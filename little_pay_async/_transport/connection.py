@@ -41,7 +41,6 @@ _KEEPALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
     for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
     if hasattr(socket, name)
 ]
-_HAPPY_EYEBALLS = 0.25  # seconds until the next address is tried too (RFC 8305)
 
 
 class Connection(asyncio.Protocol):
@@ -357,28 +356,6 @@ class Connection(asyncio.Protocol):
             raise self._problem
         if self.ended and (self.reader is None or not self.reader.complete):
             raise httpcore.ReadError("the connection was closed meanwhile")
-
-
-async def connect(make: Callable[[], Connection], host: str, port: int) -> Connection:
-    """Return a connection over TCP, whose TLS may not be agreed on yet.
-
-    Cancellation closes it.
-
-    Raises:
-        OSError: There is none to be had.
-    """
-    loop = asyncio.get_running_loop()
-    if isinstance(loop, asyncio.BaseEventLoop) and not _is_address(host):
-        _, connection = await loop.create_connection(
-            make, host, port, happy_eyeballs_delay=_HAPPY_EYEBALLS
-        )
-    else:  # uvloop tries one address after the other
-        _, connection = await loop.create_connection(make, host, port)
-    return connection
-
-
-def _is_address(host: str) -> bool:
-    return ":" in host or host.replace(".", "").isdigit()
 
 
 def _readable(descriptor: int) -> bool:
