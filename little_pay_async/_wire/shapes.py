@@ -4,6 +4,7 @@ Rules of this file. Money keeps its digits. An empty string is None. A field tha
 never an error; one that is read and has the wrong type makes the answer none of Little Pay's.
 """
 
+import contextlib
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -181,11 +182,10 @@ def _first(name: str, *places: Mapping[str, Any]) -> Any:
 
 def _structure(values: Mapping[str, Any], cls: type[T]) -> T:
     # cattrs has no base class for what its hooks raise, and whatever it is, the answer is at fault.
-    try:
+    with contextlib.suppress(Exception):
         said = {name: value for name, value in values.items() if value is not None}
         return cast("T", _hook(cls)(said, cls))
-    except Exception:  # noqa: BLE001
-        pass  # only now the slow way, to say which field it is
+    # Only now the slow way, to say which field it is.
     try:
         return _converter(explaining=True).structure(values, cls)
     except Exception as problem:  # noqa: BLE001
