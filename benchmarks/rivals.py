@@ -145,14 +145,18 @@ def httpx_own_pool(server: Server) -> AbstractAsyncContextManager[Client]:
 
 
 def httpx_leased(server: Server) -> AbstractAsyncContextManager[Client]:
-    """Use httpx over this library's leasing transport, without the rest of it."""
-    from little_pay_async._transport import LeasingTransport, one_connection
+    """Use httpx over this library's leased connections, without the rest of it."""
+    from little_pay_async._transport.leasing import LeasingPool, one_connection
+    from little_pay_async._transport.pooled import PooledTransport
 
     context = server.context() or ssl.create_default_context()
-    transport = LeasingTransport(
-        max_connections=20_000, open_transport=lambda: one_connection(ssl_context=context)
-    )
-    return httpx_over(server, transport)
+
+    def new_pool() -> LeasingPool:
+        return LeasingPool(
+            max_connections=20_000, open_pool=lambda: one_connection(ssl_context=context)
+        )
+
+    return httpx_over(server, PooledTransport(new_pool))
 
 
 def httpx_aiohttp(server: Server) -> AbstractAsyncContextManager[Client]:

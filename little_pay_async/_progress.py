@@ -2,8 +2,8 @@
 
 Three things tell, the surest first:
 
-1. httpcore's trace extension, by which it says what it does: connecting is not sending yet. The
-   leasing transport says the same way that a request waits for its turn.
+1. httpcore's trace extension, by which it says what it does: connecting is not sending yet. Pools
+   of our own say the same way that a request waits for its turn.
 2. Where nothing was traced, the class of httpx's exception: some are raised only while connecting.
 3. Where there is neither, it may have left.
 """

@@ -4,10 +4,12 @@ Connections, credentials, the retry budget, the places for polls, and whether it
 to the event loop and process of its first use.
 """
 
+import importlib.util
 import os
 import ssl
 import warnings
 from collections.abc import AsyncIterator, Iterable, Iterator
+from functools import partial
 from urllib.parse import quote, urlsplit
 
 import anyio
@@ -20,7 +22,7 @@ from little_pay_async._credentials import Authorization, Credential, basic
 from little_pay_async._errors import ConfigurationError, SessionClosedError
 from little_pay_async._masking import Secret
 from little_pay_async._retry import RetryPolicy
-from little_pay_async._transport import GuardedTransport, LeasingTransport, one_connection
+from little_pay_async._transport import GuardedTransport
 from little_pay_async._watch import Places
 
 _KEPT_FOR_CALLS = 8
@@ -105,27 +107,14 @@ class Session:
     ) -> httpx.AsyncBaseTransport:
         context = ssl_context or _default_ssl_context()
         through = _settings.read_proxy(self._base_url, proxy)
-
-        def open_transport() -> httpx.AsyncHTTPTransport:
-            return one_connection(ssl_context=context, proxy=through)
-
-        try:
-            open_transport()  # connects to nothing, but tells what is missing
-        except ImportError:
-            missing = True
-        else:
-            missing = False
-        if missing:
+        by_socks = through is not None and through.url.scheme.startswith("socks")
+        if by_socks and importlib.util.find_spec("socksio") is None:
             raise ConfigurationError("proxy: a SOCKS proxy needs httpx's extra: httpx[socks]")
-        if through is not None:
-            return LeasingTransport(
-                max_connections=connections, open_transport=open_transport, proxied=True
-            )
         # Loads httpcore and asyncio, which httpx too loads only when they are needed.
-        from little_pay_async._transport.pooled import PooledTransport  # noqa: PLC0415
+        from little_pay_async._transport.pooled import PooledTransport, new_pool  # noqa: PLC0415
 
         return PooledTransport(
-            ssl_context=context, max_connections=connections, open_transport=open_transport
+            partial(new_pool, ssl_context=context, max_connections=connections, proxy=through)
         )
 
     def __repr__(self) -> str:
@@ -322,7 +311,7 @@ class _Client(httpx.AsyncClient):
         return self._none
 
     @cookies.setter
-    def cookies(self, _: object) -> None:
+    def cookies(self, cookies: object) -> None:  # noqa: ARG002 - named as httpx has it
         raise ConfigurationError("pay.http has no cookies: give an http_client of your own")
 
 

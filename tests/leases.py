@@ -1,4 +1,4 @@
-"""What the tests of transports share: both of them, and what is left of their connections."""
+"""What the tests of transports share: both pools, and what is left of their connections."""
 
 import asyncio
 import contextlib
@@ -15,30 +15,29 @@ import anyio.lowlevel
 import httpx
 import pytest
 
-from little_pay_async._transport import LeasingTransport, one_connection
-from little_pay_async._transport.pooled import PooledTransport
+from little_pay_async._transport.leasing import LeasingPool, one_connection
+from little_pay_async._transport.pooled import PooledTransport, new_pool
 
 from .servers import Exchange, ScriptedServer, client_tls, response, server_tls
 
-Transport = LeasingTransport | PooledTransport
-NewTransport = Callable[..., Transport]
+NewTransport = Callable[..., PooledTransport]
 
 
-def leasing(max_connections: int = 1, **options: float) -> LeasingTransport:
-    """Return a transport that trusts the tests' authority."""
-    return LeasingTransport(
-        max_connections=max_connections,
-        open_transport=partial(one_connection, ssl_context=client_tls()),
-        **options,
-    )
+def leasing_pool(max_connections: int = 1, **options: Any) -> LeasingPool:
+    """Return a pool that trusts the tests' authority."""
+    options = {"open_pool": partial(one_connection, ssl_context=client_tls())} | options
+    return LeasingPool(max_connections=max_connections, **options)
+
+
+def leasing(max_connections: int = 1, **options: Any) -> PooledTransport:
+    """Return a transport over such a pool."""
+    return PooledTransport(partial(leasing_pool, max_connections, **options))
 
 
 def pooled(max_connections: int = 1) -> PooledTransport:
-    """Return the other one."""
+    """Return a transport over the pool of the event loop."""
     return PooledTransport(
-        ssl_context=client_tls(),
-        max_connections=max_connections,
-        open_transport=partial(one_connection, ssl_context=client_tls()),
+        partial(new_pool, ssl_context=client_tls(), max_connections=max_connections)
     )
 
 
@@ -70,8 +69,10 @@ def counts(transport: httpx.AsyncBaseTransport) -> tuple[int, int, int]:
     shown = repr(transport)
     if shown == "<PooledTransport <not used yet>>":
         return 0, 0, 0
-    kind = "LeasingTransport|PooledTransport <Pool"
-    found = re.match(rf"<(?:{kind}) (\d+) leased, (\d+) idle, (\d+) waiting, of \d+>", shown)
+    found = re.fullmatch(
+        r"<PooledTransport <(?:Leasing)?Pool (\d+) leased, (\d+) idle, (\d+) waiting, of \d+>>",
+        shown,
+    )
     assert found
     leased, idle, waiting = map(int, found.groups())
     return leased, idle, waiting

@@ -1,15 +1,18 @@
-"""What is the leasing transport's own: `test_transports` has what it shares with the pooled one."""
+"""What is the leasing pool's own: `test_transports` has what it shares with the other one."""
 
-from collections.abc import Callable
+import ssl
+from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 
 import anyio
 import anyio.lowlevel
+import h11
+import httpcore
 import httpx
 import pytest
 
-from little_pay_async._transport import LeasingTransport
 from little_pay_async._transport import leasing as leasing_module
+from little_pay_async._transport.pooled import PooledTransport
 
 from .leases import (
     answers,
@@ -18,6 +21,7 @@ from .leases import (
     counts,
     idle,
     leasing,
+    leasing_pool,
     parked,
     until,
 )
@@ -51,30 +55,12 @@ async def test_connections_that_are_idle_for_too_long_are_closed_by_the_next_req
         assert counts(transport) == (0, 1, 0)
 
 
-# --- Who stands in, and what fails on the way
-
-
-async def test_a_response_that_is_complete_already_holds_no_place(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Tools that patch httpx's transport see the requests, and may answer with what is closed."""
-    seen = []
-
-    async def stands_in(self: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
-        seen.append((request.method, request.url.path, await request.aread()))
-        return httpx.Response(200, content=b"made up")
-
-    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", stands_in)
-    transport = leasing()
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-        for _ in range(3):
-            assert (await client.post("/path", content=b"body")).text == "made up"
-            assert counts(transport) == (0, 1, 0)
-    assert seen == [("POST", "/path", b"body")] * 3
+# --- What fails on the way
 
 
 async def test_who_was_given_a_place_but_finds_all_closed_sends_nothing() -> None:
-    transport = leasing()
+    pool = leasing_pool()
+    transport = PooledTransport(lambda: pool)
     async with ScriptedServer(answers) as server, client_of(server, transport) as client:
 
         async def refused() -> None:
@@ -88,19 +74,16 @@ async def test_who_was_given_a_place_but_finds_all_closed_sends_nothing() -> Non
             assert counts(transport) == (0, 1, 0)
             await transport.aclose()
         assert len(server.requests) == 1
-        assert transport._taken == 0
+        assert pool._taken == 0
         await assert_no_descriptor_is_left(server)
 
 
 async def test_what_was_idle_for_too_long_is_closed_even_if_no_other_can_be_opened() -> None:
-    transport = leasing(9, idle_seconds=-1)
+    pool = leasing_pool(9, idle_seconds=-1)
+    transport = PooledTransport(lambda: pool)
     async with ScriptedServer(answers) as server, client_of(server, transport) as client:
         await idle(client, 3)
-
-        def unopenable() -> httpx.AsyncHTTPTransport:
-            raise ZeroDivisionError
-
-        transport._open_transport = unopenable
+        pool._open_pool = unopenable
         with pytest.raises(ZeroDivisionError):
             await client.get("/")
         await server.until(lambda: server.open == 0)
@@ -126,17 +109,17 @@ async def test_closing_wakes_who_waits_though_all_places_stay_taken() -> None:
         assert len(server.requests) == 1
 
 
-class SlowToClose(httpx.AsyncHTTPTransport):
-    """A transport that awaits something before it answers, and before it is closed."""
+class SlowToClose(httpcore.AsyncConnectionPool):
+    """A pool that awaits something before it answers, and before it is closed."""
 
     closed = 0
     fails = False
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if request.url.path == "/cancelled":
+    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
+        if request.url.target == b"/cancelled":
             await anyio.sleep_forever()
         await anyio.lowlevel.checkpoint()
-        return httpx.Response(200)
+        return httpcore.Response(200)
 
     async def aclose(self) -> None:
         await anyio.lowlevel.checkpoint()
@@ -147,16 +130,15 @@ class SlowToClose(httpx.AsyncHTTPTransport):
 
 async def test_closing_is_not_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SlowToClose, "closed", 0)
-    transport = LeasingTransport(max_connections=1, open_transport=SlowToClose)
+    pool = leasing_pool(open_pool=SlowToClose)
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(
-                transport.handle_async_request, httpx.Request("GET", "http://a/cancelled")
-            )
-            await until(lambda: counts(transport) == (1, 0, 0))
+            request = httpcore.Request("GET", "http://a/cancelled")
+            tasks.start_soon(pool.handle_async_request, request)
+            await until(lambda: len(pool._leases) == 1)
             scope.cancel()
     assert SlowToClose.closed == 1
-    assert transport._taken == 0
+    assert pool._taken == 0
 
 
 async def test_one_that_can_not_be_closed_keeps_no_other_open(
@@ -164,33 +146,33 @@ async def test_one_that_can_not_be_closed_keeps_no_other_open(
 ) -> None:
     monkeypatch.setattr(SlowToClose, "closed", 0)
     monkeypatch.setattr(SlowToClose, "fails", True)
-    transport = LeasingTransport(max_connections=3, open_transport=SlowToClose)
+    transport = leasing(3, open_pool=SlowToClose)
+    client = httpx.AsyncClient(transport=transport)
     async with anyio.create_task_group() as tasks:
         for _ in range(3):
-            request = httpx.Request("GET", "http://a/")
-            tasks.start_soon(transport.handle_async_request, request)
+            tasks.start_soon(client.get, "http://a/")
     assert counts(transport) == (0, 3, 0)
     with pytest.raises(ZeroDivisionError):
         await transport.aclose()
     assert SlowToClose.closed == 3
 
 
-class Unwilling(httpx.AsyncHTTPTransport):
-    """A transport that fails before it connects."""
+class Unwilling(httpcore.AsyncConnectionPool):
+    """A pool that fails before it connects."""
 
-    async def handle_async_request(self, _request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(self, _request: httpcore.Request) -> httpcore.Response:
         raise ZeroDivisionError
 
 
-def unopenable() -> httpx.AsyncHTTPTransport:
+def unopenable() -> httpcore.AsyncConnectionPool:
     raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("open_transport", [Unwilling, unopenable])
-async def test_a_transport_that_fails_gives_its_place_back(
-    open_transport: Callable[[], httpx.AsyncHTTPTransport],
+@pytest.mark.parametrize("open_pool", [Unwilling, unopenable])
+async def test_a_pool_that_fails_gives_its_place_back(
+    open_pool: Callable[[], httpcore.AsyncConnectionPool],
 ) -> None:
-    transport = LeasingTransport(max_connections=1, open_transport=open_transport)
+    transport = leasing(open_pool=open_pool)
     async with httpx.AsyncClient(transport=transport) as client:
         for _ in range(3):
             with pytest.raises(ZeroDivisionError):
@@ -199,14 +181,61 @@ async def test_a_transport_that_fails_gives_its_place_back(
 
 
 async def test_repr_counts_and_names_nobody() -> None:
-    transport = leasing(3)
+    pool = leasing_pool(3)
+    transport = PooledTransport(lambda: pool)
     async with ScriptedServer(answers) as server, client_of(server, transport) as client:
-        assert repr(transport) == "<LeasingTransport 0 leased, 0 idle, 0 waiting, of 3>"
+        assert repr(pool) == "<LeasingPool 0 leased, 0 idle, 0 waiting, of 3>"
         await idle(client, 2)
         async with parked(client), anyio.create_task_group() as tasks:
-            assert repr(transport) == "<LeasingTransport 1 leased, 1 idle, 0 waiting, of 3>"
+            assert repr(pool) == "<LeasingPool 1 leased, 1 idle, 0 waiting, of 3>"
             async with parked(client, 2):
                 tasks.start_soon(client.get, "/")
                 await until(lambda: counts(transport)[2] == 1)
-                assert repr(transport) == "<LeasingTransport 3 leased, 0 idle, 1 waiting, of 3>"
-    assert repr(transport) == "<LeasingTransport 0 leased, 0 idle, 0 waiting, of 3>"
+                assert repr(pool) == "<LeasingPool 3 leased, 0 idle, 1 waiting, of 3>"
+        assert repr(transport) == f"<PooledTransport {pool!r}>"
+    assert repr(pool) == "<LeasingPool 0 leased, 0 idle, 0 waiting, of 3>"
+
+
+# --- What httpcore lets through
+
+
+class Breaks(httpcore.AsyncConnectionPool):
+    """A pool that fails of what `error` is, in its answer or in the body of that."""
+
+    error: Exception
+    within_body = False
+
+    async def handle_async_request(self, _request: httpcore.Request) -> httpcore.Response:
+        if not self.within_body:
+            raise self.error
+        return httpcore.Response(200, content=self.body())
+
+    async def body(self) -> AsyncIterator[bytes]:
+        yield b"half"
+        raise self.error
+
+
+LET_THROUGH: dict[str, tuple[Exception, type[Exception]]] = {
+    "TLS": (ssl.SSLError(1, "bad record"), httpcore.ReadError),
+    "the system's": (ConnectionResetError(104, "reset"), httpcore.ReadError),
+    "anyio's": (anyio.ClosedResourceError(), httpcore.ReadError),
+    "h11's": (h11.LocalProtocolError("too long"), httpcore.LocalProtocolError),
+    "httpcore's": (httpcore.ConnectTimeout("late"), httpcore.ConnectTimeout),
+    "the caller's": (ZeroDivisionError("own"), ZeroDivisionError),
+}
+
+
+@pytest.mark.parametrize("within_body", [False, True])
+@pytest.mark.parametrize(("error", "seen_as"), LET_THROUGH.values(), ids=LET_THROUGH)
+async def test_errors_are_httpcore_s(
+    error: Exception, seen_as: type[Exception], within_body: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Breaks, "error", error, raising=False)
+    monkeypatch.setattr(Breaks, "within_body", within_body)
+    pool = leasing_pool(open_pool=Breaks)
+    with pytest.raises(seen_as) as caught:
+        await (await pool.handle_async_request(httpcore.Request("GET", "http://a/"))).aread()
+    assert type(caught.value) is seen_as
+    assert error in (caught.value, caught.value.__cause__)
+    assert str(caught.value)
+    assert repr(pool) == "<LeasingPool 0 leased, 0 idle, 0 waiting, of 1>"

@@ -5,15 +5,18 @@ import socket
 import ssl
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import anyio
 import anyio.abc
+import httpcore
 import httpx
 import pytest
 
-from little_pay_async._transport import LeasingTransport, one_connection
+from little_pay_async._transport.leasing import one_connection
+from little_pay_async._transport.pooled import PooledTransport
 
-from .leases import answers, assert_no_descriptor_is_left, client_of, counts, leasing
+from .leases import answers, assert_no_descriptor_is_left, client_of, counts, leasing, serving
 from .servers import Exchange, ScriptedServer, client_tls, response, server_tls
 
 pytestmark = pytest.mark.anyio
@@ -40,7 +43,7 @@ async def test_all_connections_share_one_tls_context(monkeypatch: pytest.MonkeyP
     context = client_tls()
     opened = 0
 
-    def open_transport() -> httpx.AsyncHTTPTransport:
+    def open_pool() -> httpcore.AsyncConnectionPool:
         nonlocal opened
         opened += 1
         return one_connection(ssl_context=context)
@@ -48,7 +51,7 @@ async def test_all_connections_share_one_tls_context(monkeypatch: pytest.MonkeyP
     def no_other(*arguments: object, **options: object) -> None:
         raise AssertionError("a second context was made")
 
-    transport = LeasingTransport(max_connections=9, open_transport=open_transport)
+    transport = leasing(9, open_pool=open_pool)
     async with (
         ScriptedServer(answers, tls=server_tls()) as server,
         client_of(server, transport) as client,
@@ -93,10 +96,14 @@ async def forwards(exchange: Exchange) -> None:
     host, _, port = exchange.request.target.partition(":")
     async with await anyio.connect_tcp(host, int(port)) as onward:
         await exchange.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(pump, exchange._connection.stream, onward, tasks.cancel_scope)
-            tasks.start_soon(pump, onward, exchange._connection.stream, tasks.cancel_scope)
+        await connect(exchange._connection.stream, onward)
     await exchange.close()
+
+
+async def connect(one: anyio.abc.ByteStream, other: anyio.abc.ByteStream) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(pump, one, other, tasks.cancel_scope)
+        tasks.start_soon(pump, other, one, tasks.cancel_scope)
 
 
 async def pump(
@@ -108,19 +115,28 @@ async def pump(
     both.cancel()
 
 
-def through(proxy: ScriptedServer) -> LeasingTransport:
-    return LeasingTransport(
-        max_connections=2,
-        open_transport=partial(
+def through(proxy: ScriptedServer) -> PooledTransport:
+    return leasing(
+        2,
+        open_pool=partial(
             one_connection,
             ssl_context=client_tls(),
-            proxy=httpx.Proxy(proxy.base_url, auth=("me", "secret")),
+            proxy=httpx.Proxy(
+                proxy.base_url,
+                auth=("me", "secret"),
+                headers={"X-For-Proxy": "1"},
+                ssl_context=client_tls() if proxy.base_url.startswith("https") else None,
+            ),
         ),
     )
 
 
-async def test_a_plain_request_is_forwarded_by_the_proxy() -> None:
-    async with ScriptedServer(forwards) as proxy, ScriptedServer(answers) as server:
+by_tls_too = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+
+
+@by_tls_too
+async def test_a_plain_request_is_forwarded_by_the_proxy(tls: bool) -> None:
+    async with serving(forwards, tls=tls) as proxy, ScriptedServer(answers) as server:
         transport = through(proxy)
         async with client_of(server, transport) as client:
             for _ in range(2):
@@ -131,12 +147,14 @@ async def test_a_plain_request_is_forwarded_by_the_proxy() -> None:
             f"{server.base_url}/path?longPoll=true"
         ] * 2
         assert proxy.requests[0].header("proxy-authorization") == "Basic bWU6c2VjcmV0"
+        assert proxy.requests[0].header("x-for-proxy") == "1"
         assert proxy.connections == 1
 
 
-async def test_a_tls_request_is_tunnelled_by_the_proxy() -> None:
+@by_tls_too
+async def test_a_tls_request_is_tunnelled_by_the_proxy(tls: bool) -> None:
     async with (
-        ScriptedServer(forwards) as proxy,
+        serving(forwards, tls=tls) as proxy,
         ScriptedServer(answers, tls=server_tls()) as server,
     ):
         transport = through(proxy)
@@ -148,11 +166,73 @@ async def test_a_tls_request_is_tunnelled_by_the_proxy() -> None:
         [first, second] = proxy.requests
         assert (first.method, first.target) == ("CONNECT", f"127.0.0.1:{server.port}")
         assert first.header("proxy-authorization") == "Basic bWU6c2VjcmV0"
+        assert first.header("x-for-proxy") == "1"
         assert second.target == first.target
         assert [request.connection for request in server.requests] == [0, 0, 1]
         assert server.requests[0].header("proxy-authorization") is None
+        assert server.requests[0].header("x-for-proxy") is None
         await proxy.until(lambda: proxy.open == 0)
         await server.until(lambda: server.open == 0)
+
+
+async def test_a_target_of_one_s_own_goes_through_the_proxy() -> None:
+    """The extension would go to the proxy, in place of what is to be connected to."""
+    extensions = {"target": b"/real?a=b"}
+    async with ScriptedServer(forwards) as proxy, ScriptedServer(answers) as server:
+        async with client_of(server, through(proxy)) as client:
+            request = client.build_request("GET", "/shown", extensions=extensions)
+            assert (await client.send(request)).is_success
+        assert [request.target for request in proxy.requests] == [f"{server.base_url}/real?a=b"]
+        assert request.extensions["target"] == b"/real?a=b"
+    async with (
+        ScriptedServer(forwards) as proxy,
+        ScriptedServer(answers, tls=server_tls()) as server,
+    ):
+        async with client_of(server, through(proxy)) as client:
+            assert (await client.get("/shown", extensions=extensions)).is_success
+        assert [request.target for request in proxy.requests] == [f"127.0.0.1:{server.port}"]
+        assert [request.target for request in server.requests] == ["/real?a=b"]
+
+
+class SocksProxy:
+    """Leads a connection to where its client asks, by SOCKS5 with a name and a password."""
+
+    def __init__(self) -> None:
+        self.said: list[bytes] = []
+
+    async def __call__(self, connection: Any) -> None:
+        stream = connection.stream
+        for answer in (b"\5\2", b"\1\0"):
+            self.said.append(await stream.receive())
+            await stream.send(answer)
+        asked = await stream.receive()
+        self.said.append(asked)
+        await stream.send(b"\5\0\0\1\x7f\0\0\1\0\1")
+        async with await anyio.connect_tcp("127.0.0.1", int.from_bytes(asked[-2:])) as onward:
+            await connect(stream, onward)
+        await connection.close()
+
+
+@by_tls_too
+async def test_a_socks_proxy_leads_to_the_server(tls: bool) -> None:
+    pytest.importorskip("socksio", reason="socksio is not installed, and httpcore needs it")
+    socks = SocksProxy()
+    async with (
+        ScriptedServer(answers, greeting=socks) as proxy,
+        serving(answers, tls=tls) as server,
+    ):
+        url = f"socks5://me:secret@127.0.0.1:{proxy.port}"
+        transport = leasing(
+            open_pool=partial(one_connection, ssl_context=client_tls(), proxy=httpx.Proxy(url))
+        )
+        async with client_of(server, transport) as client:
+            for _ in range(2):
+                assert (await client.get("/path", extensions={"target": b"/real"})).is_success
+            assert counts(transport) == (0, 1, 0)
+        assert [request.target for request in server.requests] == ["/real"] * 2
+        await proxy.until(lambda: proxy.open == 0)
+    assert len(socks.said) == 3
+    assert socks.said[1] == b"\1\2me\6secret"
 
 
 async def test_a_proxy_that_refuses_gives_the_place_back() -> None:
@@ -194,9 +274,8 @@ async def test_no_proxy_is_used_unless_it_is_configured(
 
 async def test_a_factory_may_offer_http_2() -> None:
     pytest.importorskip("h2", reason="h2 is not installed, and httpx needs it to offer HTTP/2")
-    transport = LeasingTransport(
-        max_connections=1,
-        open_transport=partial(httpx.AsyncHTTPTransport, verify=client_tls(), http2=True),
+    transport = leasing(
+        open_pool=partial(httpcore.AsyncConnectionPool, ssl_context=client_tls(), http2=True)
     )
     async with (
         ScriptedServer(answers, tls=server_tls()) as server,

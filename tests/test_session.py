@@ -1,6 +1,7 @@
 """What a session keeps to itself."""
 
 import base64
+import sys
 
 import httpx
 import pytest
@@ -35,6 +36,16 @@ async def test_an_authorization_header_that_is_echoed_is_not_shown() -> None:
 def test_a_client_id_with_a_colon_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="client_id"):
         AsyncLittlePay(client_id="shop:hush")
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+def test_a_socks_proxy_needs_a_package_that_may_be_missing(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    with pytest.raises(ConfigurationError, match=r"httpx\[socks\]") as caught:
+        AsyncLittlePay(proxy=f"{scheme}://me:hush@proxy.example")
+    assert "hush" not in str(caught.value)
 
 
 def test_a_session_that_could_not_be_made_has_a_repr() -> None:

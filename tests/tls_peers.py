@@ -14,9 +14,8 @@ import httpx
 import pytest
 import trustme
 
-from little_pay_async._transport import one_connection
 from little_pay_async._transport.pool import PoolStatistics
-from little_pay_async._transport.pooled import PooledTransport
+from little_pay_async._transport.pooled import PooledTransport, new_pool
 
 from .servers import Exchange, ScriptedServer, response, right_answer
 
@@ -200,11 +199,7 @@ def url(server: ScriptedServer, host: str = "127.0.0.1") -> str:
 
 
 def transport_of(context: ssl.SSLContext, max_connections: int = 10) -> PooledTransport:
-    return PooledTransport(
-        ssl_context=context,
-        max_connections=max_connections,
-        open_transport=partial(one_connection, ssl_context=context),
-    )
+    return PooledTransport(partial(new_pool, ssl_context=context, max_connections=max_connections))
 
 
 @contextlib.asynccontextmanager

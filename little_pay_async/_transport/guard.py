@@ -7,7 +7,7 @@ import httpx
 
 # httpcore's come out of httpx's transports as httpx's; but not of others, and TLS errors while
 # reading not even of those.
-_FOREIGN = (
+FOREIGN = (
     OSError,  # timeouts and TLS errors too
     anyio.BrokenResourceError,
     anyio.BusyResourceError,
@@ -18,7 +18,7 @@ _FOREIGN = (
 
 def foreign(error: Exception) -> bool:
     """Return whether an error is of a layer beneath httpx."""
-    return isinstance(error, _FOREIGN) or type(error).__module__.startswith("httpcore.")
+    return isinstance(error, FOREIGN) or type(error).__module__.startswith("httpcore.")
 
 
 def as_httpx(error: Exception) -> httpx.ReadError:

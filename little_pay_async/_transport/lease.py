@@ -5,9 +5,9 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import anyio
-import httpx
+import httpcore
 
-from little_pay_async._transport.guard import as_httpx, foreign
+from little_pay_async._transport.guard import FOREIGN
 
 Close = Callable[[], Awaitable[None]]
 
@@ -15,41 +15,49 @@ Close = Callable[[], Awaitable[None]]
 class Lease:
     """A request that has a place, and what it uses.
 
+    Args:
+        request: Whose it is.
+
     Attributes:
         scope: Of its sending, up to the response's headers.
-        transport: Once there is one.
+        pool: Of httpcore's, for one connection; once there is one.
     """
 
-    __slots__ = ("_connected", "_trace", "scope", "transport")
+    __slots__ = ("_connected", "_request", "_trace", "pool", "scope")
 
-    def __init__(self, request: httpx.Request) -> None:
+    def __init__(self, request: httpcore.Request) -> None:
         self.scope = anyio.CancelScope()
-        self.transport: httpx.AsyncHTTPTransport | None = None
+        self.pool: httpcore.AsyncConnectionPool | None = None
         self._connected: Close | None = None
+        self._request = request
         self._trace = request.extensions.get("trace")
 
     def holds(self) -> list[Close]:
         """Return what closes all that it uses."""
         closes: list[Close] = []
-        if self.transport is not None:
-            closes.append(self.transport.aclose)
+        if self.pool is not None:
+            closes.append(self.pool.aclose)
         if self._connected is not None:
             closes.append(self._connected)
         return closes
 
-    def traced(self, request: httpx.Request) -> httpx.Request:
-        """Return a copy of the request that tells of its connection.
+    def to_send(self) -> httpcore.Request:
+        """Return the request as httpcore's pool is to have it.
 
-        A connection that is cancelled in its TLS handshake is forgotten by httpcore, unclosed; the
-        trace extension is the public way to get hold of it. A copy, for a caller may send the same
-        request twice at once.
+        It tells of its connection: one that is cancelled in its TLS handshake is forgotten by
+        httpcore, unclosed, and the trace extension is the public way to get hold of it.
+
+        Its target is in its URL alone: httpcore sends the extension to a proxy, in a CONNECT too.
         """
-        return httpx.Request(
+        request = self._request
+        extensions = {**request.extensions, "trace": self._note}
+        extensions.pop("target", None)
+        return httpcore.Request(
             request.method,
             request.url,
             headers=request.headers,
-            stream=request.stream,
-            extensions={**request.extensions, "trace": self._note},
+            content=request.stream,
+            extensions=extensions,
         )
 
     # Not async: a frame that awaits would show what it is told, headers among it.
@@ -64,25 +72,37 @@ async def ignore(name: str, info: Mapping[str, Any]) -> None:
     """Do nothing: where nobody else traces."""
 
 
-class LeasedStream(httpx.AsyncByteStream):
+def as_httpcore(error: BaseException) -> Exception | None:
+    """Return what stands for an error that httpcore lets through, if it is one."""
+    kind: type[Exception]
+    if isinstance(error, FOREIGN):
+        kind = httpcore.ReadError  # nobody knows whether it was sent
+    elif type(error).__module__.startswith("h11."):
+        kind = httpcore.LocalProtocolError  # a body that is not as long as its head says
+    else:
+        return None
+    return kind(str(error) or type(error).__name__)
+
+
+class LeasedStream:
     """A response's body. The lease ends when it is closed, or breaks off.
 
     Args:
-        stream: The body.
+        response: Whose body it is.
         end_lease: Told whether the body was read to its end.
     """
 
     def __init__(
-        self, stream: httpx.AsyncByteStream, end_lease: Callable[[bool], Awaitable[None]]
+        self, response: httpcore.Response, end_lease: Callable[[bool], Awaitable[None]]
     ) -> None:
-        self._stream = stream
+        self._response = response
         self._end_lease = end_lease
         self._whole = False
         self._closed = False
 
     # No generator: its frame would hold the last part while it waits for the next.
     def __aiter__(self) -> AsyncIterator[bytes]:
-        self._parts = aiter(self._stream)
+        self._parts = aiter(self._response.stream)  # type: ignore[arg-type]
         return self
 
     async def __anext__(self) -> bytes:
@@ -93,17 +113,19 @@ class LeasedStream(httpx.AsyncByteStream):
             raise
         except BaseException as error:
             await self.aclose()
-            if isinstance(error, Exception) and foreign(error):
-                raise as_httpx(error) from error
-            raise
+            problem = as_httpcore(error)
+            if problem is None:
+                raise
+            raise problem from error
 
     async def aclose(self) -> None:
+        """Close it; what was not read is lost, and its connection too."""
         if self._closed:
             return
         self._closed = True
         whole = False
         try:
-            await self._stream.aclose()
+            await self._response.aclose()
             whole = self._whole
         finally:
             await self._end_lease(whole)

@@ -1,16 +1,16 @@
-"""httpx's own transports, one connection each, leased one per request.
+"""httpcore's own pools, one connection each, leased one per request.
 
-httpx's pool looks at every connection and every request for each request: with a thousand parked
-ones that is 25 ms of CPU a request. Here each request gets a transport of its own, so that nothing
-grows with their number, while proxies, HTTP/2 and TLS stay httpx's business.
+httpcore's pool looks at every connection and every request for each request: with a thousand parked
+ones that is 25 ms of CPU a request. Here each request gets a pool of its own, so that nothing grows
+with their number, while proxies, HTTP/2 and TLS stay httpcore's business.
 
 Rules of this file:
 
-- A place is taken before a transport, and given back after it, whatever happens in between. Who
+- A place is taken before a connection, and given back after it, whatever happens in between. Who
   waits for a place gets it in the order of asking.
-- A transport is leased to one request. It is leased again only if its response was read to the
-  end; else it is closed, for its connection may be half-used.
-- Idle transports are taken last in, first out, so that as few connections as possible stay warm.
+- A connection is leased to one request. It is leased again only if its response was read to the
+  end; else it is closed, for it may be half-used.
+- Idle connections are taken last in, first out, so that as few as possible stay warm.
 - What is counted is counted before anything is awaited: closing may be cancelled, counting not.
 """
 
@@ -19,12 +19,21 @@ import ssl
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from types import TracebackType
+from typing import Self
 
 import anyio
+import httpcore
 import httpx
 
-from little_pay_async._transport.guard import as_httpx, foreign
-from little_pay_async._transport.lease import Close, Lease, LeasedStream, close_all, ignore
+from little_pay_async._transport.lease import (
+    Close,
+    Lease,
+    LeasedStream,
+    as_httpcore,
+    close_all,
+    ignore,
+)
 
 _IDLE_SECONDS = 60.0
 # A peer that is gone without a word is noticed after a minute and a half.
@@ -33,42 +42,48 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 def one_connection(
     *, ssl_context: ssl.SSLContext, proxy: httpx.Proxy | None = None
-) -> httpx.AsyncHTTPTransport:
-    """Return a transport of httpx's for one connection at a time, with TCP keepalive.
+) -> httpcore.AsyncConnectionPool:
+    """Return a pool of httpcore's for one connection, with TCP keepalive unless by a proxy.
 
     Args:
         ssl_context: Shared by all of them: making one takes longer than a handshake.
         proxy: What to go through, if anything.
-
-    Raises:
-        ImportError: A SOCKS proxy needs a package that is not installed.
     """
     keepalive = [
         (socket.IPPROTO_TCP, getattr(socket, name), value)
         for name, value in _KEEPALIVE.items()
         if hasattr(socket, name)
     ]
-    return httpx.AsyncHTTPTransport(
-        verify=ssl_context,
-        trust_env=False,
-        proxy=proxy,
+    return httpcore.AsyncConnectionPool(
+        ssl_context=ssl_context,
+        proxy=None if proxy is None else _as_httpcore_has_it(proxy),
+        max_connections=1,
+        max_keepalive_connections=1,
         # No expiry of its own: that would be a second one, beside the idle time here.
-        limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=None),
+        keepalive_expiry=None,
         socket_options=[(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *keepalive],
     )
 
 
-class LeasingTransport(httpx.AsyncBaseTransport):
-    """Sends each request by a transport that serves it alone.
+def _as_httpcore_has_it(proxy: httpx.Proxy) -> httpcore.Proxy:
+    url = proxy.url
+    return httpcore.Proxy(
+        httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+        auth=proxy.raw_auth,
+        headers=proxy.headers.raw,
+        ssl_context=proxy.ssl_context,
+    )
+
+
+class LeasingPool:
+    """Sends each request by a pool of httpcore's that serves it alone, on asyncio and trio.
 
     Where `request.extensions["fresh_connection"]` is True, the request goes out on a connection
     that nobody has used before.
 
     Args:
         max_connections: How many there may be, idle ones included.
-        open_transport: Makes a transport; connects to nothing yet.
-        proxied: Do the transports go through a proxy? httpcore would send a request's `target`
-            extension to it in a CONNECT, so that the target is put into the URL then.
+        open_pool: Makes a pool for one connection; connects to nothing yet.
         idle_seconds: How long a connection may be idle. It is closed when the next request comes
             by after that: there is no timer.
     """
@@ -77,36 +92,45 @@ class LeasingTransport(httpx.AsyncBaseTransport):
         self,
         *,
         max_connections: int,
-        open_transport: Callable[[], httpx.AsyncHTTPTransport],
-        proxied: bool = False,
+        open_pool: Callable[[], httpcore.AsyncConnectionPool],
         idle_seconds: float = _IDLE_SECONDS,
     ) -> None:
         self._max_connections = max_connections
-        self._proxied = proxied
-        self._open_transport = open_transport
+        self._open_pool = open_pool
         self._idle_seconds = idle_seconds
         self._taken = 0
         self._waiting: OrderedDict[anyio.Event, None] = OrderedDict()
         self._leases: set[Lease] = set()
-        self._idle: deque[tuple[httpx.AsyncHTTPTransport, float]] = deque()
+        self._idle: deque[tuple[httpcore.AsyncConnectionPool, float]] = deque()
         self._closed = False
 
     def __repr__(self) -> str:
         return (
-            f"<LeasingTransport {len(self._leases)} leased, {len(self._idle)} idle, "
+            f"<LeasingPool {len(self._leases)} leased, {len(self._idle)} idle, "
             f"{len(self._waiting)} waiting, of {self._max_connections}>"
         )
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self.aclose()
+
+    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
         """Send a request; its place is free again once the response is closed, or broke off.
 
         Cancellation drops the connection, and gives the place back.
 
         Raises:
-            httpx.PoolTimeout: No place within the request's pool timeout.
-            httpx.ConnectError: This transport was closed before the request could be sent.
-            httpx.ReadError: This transport was closed while the request was under way.
-            httpx.TransportError: Whatever httpx's transport raises.
+            httpcore.PoolTimeout: No place within the request's pool timeout.
+            httpcore.ConnectError: This pool was closed before the request could be sent.
+            httpcore.ReadError: This pool was closed while the request was under way.
+            Exception: What httpcore's pool raises: its own errors, or those of the request's body.
         """
         await self._take_place(request)
         lease = Lease(request)
@@ -116,26 +140,27 @@ class LeasingTransport(httpx.AsyncBaseTransport):
                 return await self._send(request, lease)
         except BaseException as error:
             await self._end(lease, reusable=False)
-            if isinstance(error, Exception) and foreign(error):
-                raise as_httpx(error) from error
-            raise
+            problem = as_httpcore(error)
+            if problem is None:
+                raise
+            raise problem from error
         await self._end(lease, reusable=False)
-        raise httpx.ReadError("the transport was closed meanwhile", request=request)
+        raise httpcore.ReadError("the transport was closed meanwhile")
 
     async def aclose(self) -> None:
         """Close all connections, those in use too; who uses one or waits for one gets an error."""
         self._closed = True
         for turn in self._waiting:
             turn.set()
-        to_close: list[Close] = [transport.aclose for transport, _ in self._idle]
+        to_close: list[Close] = [pool.aclose for pool, _ in self._idle]
         self._idle.clear()
         for lease in self._leases:
             lease.scope.cancel()
             to_close += lease.holds()
         await close_all(to_close)
 
-    async def _take_place(self, request: httpx.Request) -> None:
-        self._check_open(request)
+    async def _take_place(self, request: httpcore.Request) -> None:
+        self._check_open()
         if self._taken < self._max_connections:
             self._taken += 1
             return
@@ -153,8 +178,8 @@ class LeasingTransport(httpx.AsyncBaseTransport):
         if turn not in self._waiting and not self._closed:
             return
         self._leave(turn)
-        self._check_open(request)
-        raise httpx.PoolTimeout("no connection became free in time", request=request)
+        self._check_open()
+        raise httpcore.PoolTimeout("no connection became free in time")
 
     def _leave(self, turn: anyio.Event) -> None:
         if turn in self._waiting:
@@ -169,35 +194,28 @@ class LeasingTransport(httpx.AsyncBaseTransport):
         else:
             self._taken -= 1
 
-    def _check_open(self, request: httpx.Request) -> None:
+    def _check_open(self) -> None:
         if self._closed:
-            raise httpx.ConnectError("the transport is closed", request=request)
+            raise httpcore.ConnectError("the transport is closed")
 
-    async def _send(self, request: httpx.Request, lease: Lease) -> httpx.Response:
+    async def _send(self, request: httpcore.Request, lease: Lease) -> httpcore.Response:
         fresh = request.extensions.get("fresh_connection") is True
         surplus = self._pop_surplus(fresh=fresh)
         try:
             if self._idle and not fresh:
-                transport, _ = self._idle.pop()
+                pool, _ = self._idle.pop()
             else:
-                transport = self._open_transport()
-            lease.transport = transport
+                pool = self._open_pool()
+            lease.pool = pool
         finally:
             await close_all(surplus)
-        if self._proxied and "target" in request.extensions:
-            request = _with_target_in_url(request)
-        if request.url.scheme == "https":
-            # An idle one too, for it connects anew where the server has closed its connection.
-            request = lease.traced(request)
-        response = await transport.handle_async_request(request)
-        if response.is_closed:  # by who stood in for httpx's transport: nobody will close it again
-            await self._end(lease, reusable=True)
-            return response
-        assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - as httpx does
-        response.stream = LeasedStream(
-            response.stream, lambda whole: self._end(lease, reusable=whole)
+        response = await pool.handle_async_request(lease.to_send())
+        return httpcore.Response(
+            response.status,
+            headers=response.headers,
+            content=LeasedStream(response, lambda whole: self._end(lease, reusable=whole)),
+            extensions=response.extensions,
         )
-        return response
 
     def _pop_surplus(self, *, fresh: bool) -> list[Close]:
         """Take out what was idle for too long, and who must make room for a fresh connection."""
@@ -214,19 +232,8 @@ class LeasingTransport(httpx.AsyncBaseTransport):
             return
         self._leases.remove(lease)
         to_close = lease.holds()
-        if reusable and not self._closed and lease.transport is not None:
-            self._idle.append((lease.transport, time.monotonic()))
+        if reusable and not self._closed and lease.pool is not None:
+            self._idle.append((lease.pool, time.monotonic()))
             to_close = []
         self._free_place()
         await close_all(to_close)
-
-
-def _with_target_in_url(request: httpx.Request) -> httpx.Request:
-    extensions = dict(request.extensions)
-    return httpx.Request(
-        request.method,
-        request.url.copy_with(raw_path=extensions.pop("target")),
-        headers=request.headers,
-        stream=request.stream,
-        extensions=extensions,
-    )
