@@ -25,6 +25,7 @@ from little_pay_async._transport.tls import Tls
 _AT_ONCE = 128  # a handshake takes the client some 0.3 ms
 _A_SECOND_AFTER_A_LOSS = 500.0
 _LONGEST = 60.0  # seconds, TLS included: who never says a word must not stand in the way of others
+_BUFFER = 64 * 1024
 _SESSION_SECONDS = 300.0
 
 
@@ -47,6 +48,7 @@ class Connector:
         self._ssl_context = ssl_context
         self._bounds = bounds
         self._alarms = Alarms()
+        self._buffer = memoryview(bytearray(_BUFFER))
         self._on_end = on_end
         self._sessions: dict[Origin, tuple[ssl.SSLSession, float]] = {}
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -133,7 +135,9 @@ class Connector:
         """Return what makes the protocol of a new connection."""
         scheme, _, _, name = origin
         if scheme != b"https":
-            return lambda: Connection(origin, alarms=self._alarms, on_end=self._on_end)
+            return lambda: Connection(
+                origin, alarms=self._alarms, buffer=self._buffer, on_end=self._on_end
+            )
         now = asyncio.get_running_loop().time()
         known = self._sessions.get(origin)
         session = known[0] if known is not None and now - known[1] <= _SESSION_SECONDS else None
@@ -154,5 +158,10 @@ class Connector:
         except (TypeError, ValueError) as error:
             raise httpcore.ConnectError(f"TLS can't ask for that name: {error}") from error
         return lambda: Connection(
-            origin, alarms=self._alarms, on_end=self._on_end, tls=tls, on_tls=keep
+            origin,
+            alarms=self._alarms,
+            buffer=self._buffer,
+            on_end=self._on_end,
+            tls=tls,
+            on_tls=keep,
         )

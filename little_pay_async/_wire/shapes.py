@@ -184,7 +184,7 @@ def _structure(values: Mapping[str, Any], cls: type[T]) -> T:
     # cattrs has no base class for what its hooks raise, and whatever it is, the answer is at fault.
     with contextlib.suppress(Exception):
         said = {name: value for name, value in values.items() if value is not None}
-        return cast("T", _hook(cls)(said, cls))
+        return cast("T", _hook(cast("type", cls))(said, cls))
     # Only now the slow way, to say which field it is.
     try:
         return _converter(explaining=True).structure(values, cls)
