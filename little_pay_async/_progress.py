@@ -1,11 +1,12 @@
 """How far a try came, and so whether a byte of it may have left. A charge may hang on it.
 
-Three things tell, the surest first:
+Four things tell, the surest first:
 
-1. httpcore's trace extension, by which it says what it does: connecting is not sending yet. Pools
+1. The library's own pool, by the `progress` extension.
+2. httpcore's trace extension, by which it says what it does: connecting is not sending yet. Pools
    of our own say the same way that a request waits for its turn.
-2. Where nothing was traced, the class of httpx's exception: some are raised only while connecting.
-3. Where there is neither, it may have left.
+3. Where nothing was traced, the class of httpx's exception: some are raised only while connecting.
+4. Where there is none of them, it may have left.
 """
 
 import enum
@@ -39,17 +40,31 @@ class Progress:
     Args:
         plain_httpx: Is it sent by httpx's own transports? Of another one `ConnectTimeout` is not
             believed: httpx-aiohttp raises it for a server that disconnected after the request.
+
+    Attributes:
+        told: Has the transport told by `waiting` and `sending` how far it was?
     """
 
-    __slots__ = ("_plain_httpx", "_stage")
+    __slots__ = ("_plain_httpx", "_stage", "told")
 
     def __init__(self, *, plain_httpx: bool) -> None:
+        self.told = False
         self._plain_httpx = plain_httpx
         self._stage = _Stage.NOT_HANDED_OVER
 
     def hand_over(self) -> None:
         """Note that the request is given to the HTTP client now."""
         self._stage = _Stage.UNKNOWN
+
+    def waiting(self) -> None:
+        """Note that the transport has the request, and tells before it sends a byte of it."""
+        self.told = True
+        if self._stage is _Stage.UNKNOWN:  # once sent is sent, whoever sends it a second time
+            self._stage = _Stage.BEFORE_SENDING
+
+    def sending(self) -> None:
+        """Note that the first byte is about to be given to a socket."""
+        self._stage = _Stage.SENDING
 
     async def trace(self, name: str, info: Mapping[str, Any]) -> None:
         """Take note of an event, as httpcore calls them ("connection.connect_tcp.started")."""
@@ -60,7 +75,7 @@ class Progress:
                 self._stage = _Stage.SENDING
         elif self._stage is _Stage.UNKNOWN and by in {"connection", "lease", "proxy", "socks"}:
             self._stage = _Stage.BEFORE_SENDING
-        if name == "lease.wait.complete":
+        if name == "lease.wait.complete" and self._stage is _Stage.BEFORE_SENDING:
             self._stage = _Stage.UNKNOWN
 
     def may_have_left(self, request: httpx.Request | None, problem: Exception | None) -> bool:

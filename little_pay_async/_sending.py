@@ -136,6 +136,7 @@ class Sender(Generic[T]):
                 if not session.http.is_closed:
                     raise
                 broke = problem
+            session.pool_tells = self._progress.told
             if broke is None:
                 outcome = _wire.judge(
                     call, answer, self._read, secrets=session.secrets(), now=time.time()
@@ -167,14 +168,16 @@ class Sender(Generic[T]):
         assert self._request is not None  # noqa: S101 - prepared before
         extensions = self._request.extensions
         extensions["timeout"] = limits
+        extensions["progress"] = self._progress
         if self._is_traced:
             extensions["trace"] = self._progress.trace
         return self._request
 
     @property
     def _is_traced(self) -> bool:
-        # Thousands of polls need not be: whether a lost GET had left changes nothing.
-        return self._call.moves_money or not self._call.held
+        # Thousands of polls need not be: whether a lost GET had left changes nothing. Nor need what
+        # goes through a pool that is known to tell.
+        return self._call.moves_money or not (self._call.held or self._session.pool_tells)
 
     def _without_answer(self, broke: Exception | None) -> LittlePayError:
         """Return the error for a try that broke, or was given up."""

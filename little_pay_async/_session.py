@@ -58,9 +58,11 @@ class Session:
         places: Shared by the polls of all watches.
         under_way: The cancel scope of each try and pause that is under way.
         closed: Can it not be used any more?
+        pool_tells: Has the pool told of the last request how far it was?
     """
 
     closed = False
+    pool_tells = False
     _owns_http = False
     _home: tuple[anyio.lowlevel.EventLoopToken, int] | None = None
     _model: tuple[object, Authorization | None, httpx.Request] | None = None

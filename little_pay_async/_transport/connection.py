@@ -266,6 +266,9 @@ class Connection(asyncio.BufferedProtocol):
         if self.ended or self._transport is None:
             return self._nothing_sent()
         self.reader = ResponseReader(request.method)
+        progress = request.extensions.get("progress")
+        if progress is not None:
+            progress.sending()
         if self._tls is None:
             self._transport.write(head + body)
             return None

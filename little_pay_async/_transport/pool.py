@@ -6,6 +6,8 @@ Rules of this file:
   however many connections and waiting requests there are.
 - Who finds neither an idle connection nor a place waits, and is served in the order of asking.
 - A connection is given back as soon as its response is there as a whole, before it is read.
+- A request may bring `extensions["progress"]`, which is told by `waiting()` and `sending()` whether
+  a byte of it may have left.
 - A request that asks for it (`extensions["fresh_connection"]`) goes out on a connection that nobody
   has used before.
 - The pool does not send again: that is for those to decide who know what is sent.
@@ -128,6 +130,9 @@ class Pool:
         """
         origin = _origin(request)
         trace: Trace | None = request.extensions.get("trace")
+        progress = request.extensions.get("progress")
+        if progress is not None:
+            progress.waiting()
         fresh = request.extensions.get("fresh_connection") is True
         connection = None if fresh else self._idle.take(origin)
         if connection is None:

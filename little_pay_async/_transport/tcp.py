@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain, zip_longest
 from typing import Any, TypeVar
 
-P = TypeVar("P", bound=asyncio.Protocol)
+P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 _PATIENCE = 0.25  # seconds until the next address is tried too
 
@@ -28,7 +28,9 @@ async def connect(make: Callable[[], P], host: str, port: int) -> P:
         UnicodeError: It is no name of a host.
     """
     loop = asyncio.get_running_loop()
-    if _is_address(host):
+    # uvloop tries one address after the other, and up to its version 0.22 closes the descriptor of
+    # somebody else where it is given a socket and cancelled.
+    if _is_address(host) or not isinstance(loop, asyncio.BaseEventLoop):
         _, protocol = await loop.create_connection(make, host, port)
         return protocol
     addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
