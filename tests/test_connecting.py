@@ -10,9 +10,9 @@ import pytest
 
 from little_pay_async._transport import connecting as connecting_module
 
-from .leases import a_few_steps, answers, hold, idle, until
+from .leases import a_few_steps, answers, descriptors, hold, idle, until
 from .pools import client_over, new_pool, state
-from .servers import ScriptedServer, refusing_port
+from .servers import ScriptedServer, full_backlog, refusing_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.asyncio_only]
 
@@ -158,3 +158,30 @@ async def test_who_is_cancelled_while_it_waits_to_connect_leaves_nothing(slow: N
             assert state(pool) == (1, 0, 0)
         await held.aclose()
         await client.get("/")
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_a_turn_to_connect_is_not_lost_with_who_is_cancelled_when_it_comes(
+    steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connecting_module, "_AT_ONCE", 1)
+    pool = new_pool(9)
+    async with (
+        ScriptedServer(answers) as server,
+        full_backlog() as unreachable,
+        client_over(pool, server) as client,
+    ):
+        before = descriptors(server)
+        first = asyncio.ensure_future(client.get(unreachable))
+        await until(lambda: descriptors(server) > before)
+        others = []
+        for number in range(3):
+            others.append(asyncio.ensure_future(client.get("/")))
+            await until(lambda number=number: state(pool) == (number + 2, 0, 0))
+        first.cancel()
+        for _ in range(steps):
+            await anyio.lowlevel.checkpoint()
+        others[0].cancel()
+        await asyncio.wait([first, *others])
+        assert first.cancelled()
+        assert all(other.result().is_success for other in others[1:])
