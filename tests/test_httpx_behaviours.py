@@ -354,15 +354,13 @@ async def test_a_host_has_a_name(client_of: NewClient) -> None:
         assert server.requests[0].header("host") == f"localhost:{server.port}"
 
 
-@pytest.mark.parametrize("new_transport", known("what the request says is not looked at"))
+@plain_and_tls
 async def test_a_request_may_say_that_its_connection_is_used_once(
-    new_transport: NewTransport,
+    tls: bool, client_of: NewClient
 ) -> None:
-    async with (
-        ScriptedServer(sends(EMPTY)) as server,
-        new_client(new_transport, server) as client,
-    ):
+    async with serving(sends(OK), tls=tls) as server, client_of(server) as client:
         await client.get("/", headers={"Connection": "close"})
+        await server.until(lambda: server.open == 0)
         await client.get("/")
         assert [request.connection for request in server.requests] == [0, 1]
 

@@ -112,7 +112,7 @@ def test_whatever_is_sent_is_read_as_what_was_meant(
 async def test_a_body_is_framed_as_its_head_says(
     headers: Headers, parts: list[bytes], sent: bytes
 ) -> None:
-    assert await body_of(request(headers, *parts)) == sent
+    assert await body_of(request(headers, *parts)) == (sent, False)
 
 
 LENGTH, CHUNKED = (b"Content-Length", b"3"), (b"Transfer-Encoding", b"chunked")
@@ -146,8 +146,27 @@ async def test_a_body_that_is_not_what_its_head_says_is_not_sent(
 
 async def test_a_get_has_a_body_only_if_it_says_so() -> None:
     bare = request(method=b"GET")
-    assert await body_of(bare) == b""
+    assert await body_of(bare) == (b"", False)
     assert isinstance(bare.stream, Parts)
     assert not bare.stream.was_read
-    assert await body_of(request([LENGTH], b"abc", method=b"GET")) == b"abc"
+    assert await body_of(request([LENGTH], b"abc", method=b"GET")) == (b"abc", False)
     assert await body_of(request([LENGTH], b"ab", method=b"GET")) is None
+
+
+@pytest.mark.parametrize(
+    ("header", "is_last"),
+    [
+        ((b"Connection", b"close"), True),
+        ((b"connection", b"TE, Close"), True),
+        ((b"Connection", b"keep-alive"), False),
+        ((b"X-Connection", b"close"), False),
+    ],
+)
+async def test_a_request_says_whether_it_is_the_last(
+    header: tuple[bytes, bytes], is_last: bool
+) -> None:
+    other = (b"Connection", b"keep-alive")
+    for headers in ([header], [header, other], [other, header]):
+        assert await body_of(request(headers, method=b"GET")) == (b"", is_last)
+        assert await body_of(request([*headers, LENGTH], b"abc")) == (b"abc", is_last)
+        assert await body_of(request([*headers, CHUNKED])) == (b"0\r\n\r\n", is_last)

@@ -254,7 +254,9 @@ class Connection(asyncio.BufferedProtocol):
         await trace("http11.send_request_body.complete", {"return_value": None})
         await trace("http11.receive_response_headers.started", {"request": request})
 
-    def _write(self, request: httpcore.Request, body: bytes | None) -> Exception | None:
+    def _write(
+        self, request: httpcore.Request, body: tuple[bytes, bool] | None
+    ) -> Exception | None:
         """Write a request out, or return why it can't be sent."""
         head = head_of(request)
         if head is None:
@@ -265,15 +267,16 @@ class Connection(asyncio.BufferedProtocol):
             return httpcore.LocalProtocolError("the body is not as long as its Content-Length")
         if self.ended or self._transport is None:
             return self._nothing_sent()
-        self.reader = ResponseReader(request.method)
+        content, is_last = body
+        self.reader = ResponseReader(request.method, is_last=is_last)
         progress = request.extensions.get("progress")
         if progress is not None:
             progress.sending()
         if self._tls is None:
-            self._transport.write(head + body)
+            self._transport.write(head + content)
             return None
         try:
-            self._tls.write(head + body)
+            self._tls.write(head + content)
         except ssl.SSLError as error:
             problem = _because(httpcore.ConnectError, error)
             self._end(problem)

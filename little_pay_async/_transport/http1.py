@@ -59,6 +59,7 @@ class ResponseReader:
 
     Args:
         method: Of the request: there is no body in the response to a HEAD.
+        is_last: Has the request said that it is the last of its connection?
 
     Attributes:
         status: Of the final response, like the three that follow.
@@ -71,12 +72,12 @@ class ResponseReader:
     """
 
     __slots__ = (
-        "_buffer", "_content", "_failed", "_headless", "_interim", "_keep_alive", "_length",
-        "_parser", "_parts", "_raw", "complete", "has_head", "headers", "http_version", "reason",
-        "reusable", "status",
+        "_buffer", "_content", "_failed", "_headless", "_interim", "_is_last", "_keep_alive",
+        "_length", "_parser", "_parts", "_raw", "complete", "has_head", "headers", "http_version",
+        "reason", "reusable", "status",
     )  # fmt: skip
 
-    def __init__(self, method: bytes) -> None:
+    def __init__(self, method: bytes, *, is_last: bool = False) -> None:
         self.status = 0
         self.reason = b""
         self.http_version = b""
@@ -88,6 +89,7 @@ class ResponseReader:
         self._headless = method == b"HEAD"  # its responses are heads without bodies
         self._buffer = bytearray()
         self._interim = 0
+        self._is_last = is_last
         self._keep_alive = False
         self._length: int | None = None  # of the body, if its head says it
         self._raw = 0  # bytes of chunks as they came
@@ -203,7 +205,7 @@ class ResponseReader:
         encodings = 0
         self._length = None
         # Nobody needs the connections of HTTP/1.0, whose ends are a matter of interpretation.
-        self._keep_alive = self.http_version == b"HTTP/1.1"
+        self._keep_alive = self.http_version == b"HTTP/1.1" and not self._is_last
         for name, value in self.headers:
             lowered = name.lower()
             if lowered == b"content-length":

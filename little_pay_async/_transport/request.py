@@ -31,27 +31,32 @@ def head_of(request: httpcore.Request) -> bytes | None:
     return b"\r\n".join([*lines, b"", b""])
 
 
-async def body_of(request: httpcore.Request) -> bytes | None:
-    """Return the body as it is sent; None if it is not as long as its head says.
+async def body_of(request: httpcore.Request) -> tuple[bytes, bool] | None:
+    """Return the body as it is sent, and whether the request is to be the last of its connection.
 
-    Bodies are small here: they are collected before anything is sent.
+    None if the body is not as long as its head says. Bodies are small here: they are collected
+    before anything is sent.
     """
-    framing = _framing(request)
-    if framing is None or (framing == b"" and request.method in _WITHOUT_BODY):
-        return framing
+    said = _framing(request)
+    if said is None:
+        return None
+    framing, is_last = said
+    if framing == b"" and request.method in _WITHOUT_BODY:
+        return said
     assert isinstance(request.stream, AsyncIterable)  # noqa: S101 - as httpcore does
     body = b"".join([part async for part in request.stream])
     if framing == _CHUNKED:
-        return b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
-    return body if len(body) == int(framing or b"0") else None
+        size = len(body)
+        return b"%x\r\n%b\r\n0\r\n\r\n" % (size, body) if body else b"0\r\n\r\n", is_last
+    return (body, is_last) if len(body) == int(framing or b"0") else None
 
 
-def _framing(request: httpcore.Request) -> bytes | None:
-    """Return what the head says of the body: its length, `chunked`, or nothing.
+def _framing(request: httpcore.Request) -> tuple[bytes, bool] | None:
+    """Return what the head says of the body: its length, `chunked`, or nothing; and of the end.
 
     None if it says what can be understood in two ways, or not at all.
     """
-    framing = b""
+    framing, is_last = b"", False
     for name, value in request.headers:
         lowered = name.lower()
         if lowered == b"content-length":
@@ -60,8 +65,10 @@ def _framing(request: httpcore.Request) -> bytes | None:
             value = value.lower()  # noqa: PLW2901
             understood = value == _CHUNKED
         else:
+            if lowered == b"connection" and b"close" in value.lower():
+                is_last = True
             continue
         if framing or not understood:
             return None
         framing = value
-    return framing
+    return framing, is_last
