@@ -84,14 +84,12 @@ def client_of(request: pytest.FixtureRequest) -> NewClient:
     return partial(new_client, request.param)
 
 
+def is_httpx_s_own(client_of: NewClient) -> bool:
+    return isinstance(client_of, partial) and client_of.args == (httpx_s_own,)
+
+
 def serving(script: Script, *, tls: bool) -> ScriptedServer:
     return ScriptedServer(script, tls=server_tls() if tls else None)
-
-
-def known(reason: str) -> list[Any]:
-    """Return all transports, of which the pooled one is known to differ."""
-    differs = pytest.mark.xfail(strict=True, reason=reason)
-    return [*ALL[:-1], pytest.param(pooled, id="pooled", marks=differs)]
 
 
 plain_and_tls = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
@@ -873,57 +871,97 @@ async def traced(client: httpx.AsyncClient, *, fails: bool = False) -> list[str]
     return [name for name in told if not name.startswith("lease.")]
 
 
-async def test_a_trace_is_told_of_the_steps_up_to_the_body(client_of: NewClient) -> None:
-    async with ScriptedServer(sends(OK)) as server, client_of(server) as client:
-        first, second = await traced(client), await traced(client)
-    assert [name for name in first if name not in BODY] == [*CONNECT, *EXCHANGE]
-    assert [name for name in second if name not in BODY] == EXCHANGE
+@plain_and_tls
+async def test_a_trace_is_told_of_every_step(tls: bool, client_of: NewClient) -> None:
+    connect = [*CONNECT, *pairs("connection.start_tls")] if tls else CONNECT
+    async with serving(sends(OK), tls=tls) as server, client_of(server) as client:
+        assert await traced(client) == [*connect, *EXCHANGE, *BODY]
+        assert await traced(client) == [*EXCHANGE, *BODY]
 
 
-@pytest.mark.parametrize("new_transport", known("it tells nothing of what follows the head"))
-async def test_a_trace_is_told_of_the_body(new_transport: NewTransport) -> None:
-    async with ScriptedServer(sends(OK)) as server, new_client(new_transport, server) as client:
-        assert await traced(client) == [*CONNECT, *EXCHANGE, *BODY]
+async def test_a_trace_is_told_of_a_body_that_is_not_read(client_of: NewClient) -> None:
+    told: list[str] = []
+
+    async def trace(name: str, info: Mapping[str, Any]) -> None:
+        told.append(name)
+
+    async with ScriptedServer(stalls_after(HALF)) as server, client_of(server) as client:
+        async with client.stream("GET", "/", extensions={"trace": trace}) as answer:
+            assert await anext(answer.aiter_raw()) == b"half"
+        await server.until(lambda: server.open == 0)
+    assert "http11.receive_response_body.started" in told
+    assert "http11.receive_response_body.complete" not in told
+    # What fails is the reading, which httpcore gives up.
+    told = [name for name in told if name != "http11.receive_response_body.failed"]
+    assert told[-2:] == pairs("http11.response_closed")
 
 
-@pytest.mark.parametrize("new_transport", known("TLS is a part of connecting there"))
-async def test_a_trace_is_told_of_tls(new_transport: NewTransport) -> None:
-    async with (
-        serving(sends(OK), tls=True) as server,
-        new_client(new_transport, server) as client,
-    ):
-        told = await traced(client)
-    assert told[: len(CONNECT) + 2] == [*CONNECT, *pairs("connection.start_tls")]
+async def test_a_trace_is_told_what_a_step_begins_with(client_of: NewClient) -> None:
+    """Of what httpcore tells too: the names are its own."""
+    told: dict[str, Mapping[str, Any]] = {}
+
+    async def trace(name: str, info: Mapping[str, Any]) -> None:
+        told[name] = info
+
+    async with serving(sends(OK), tls=True) as server, client_of(server) as client:
+        limits = httpx.Timeout(None, connect=30)
+        await client.get("/", extensions={"trace": trace}, timeout=limits)
+    connect_tcp = told["connection.connect_tcp.started"]
+    assert (connect_tcp["host"], connect_tcp["port"]) == ("127.0.0.1", server.port)
+    start_tls = told["connection.start_tls.started"]
+    assert start_tls["server_hostname"] == "127.0.0.1"
+    assert connect_tcp["timeout"] == start_tls["timeout"] == 30
+    for step in ("send_request_headers", "receive_response_body"):
+        assert told[f"http11.{step}.started"]["request"].url.target == b"/"
+    version, status, reason, headers = told["http11.receive_response_headers.complete"][
+        "return_value"
+    ]
+    assert (version, status, reason) == (b"HTTP/1.1", 200, b"OK")
+    assert (b"Content-Length", b"2") in headers
 
 
-@pytest.mark.parametrize("new_transport", known("what fails is not told of"))
-async def test_a_trace_is_told_of_what_fails(new_transport: NewTransport) -> None:
-    async with ScriptedServer(closes) as server, new_client(new_transport, server) as client:
-        told = await traced(client, fails=True)
-    assert "http11.receive_response_headers.failed" in told
+async def test_the_pool_does_not_tell_a_trace_of_what_fails() -> None:
+    for new_transport, is_told in ((httpx_s_own, True), (leasing, True), (pooled, False)):
+        async with ScriptedServer(closes) as server, new_client(new_transport, server) as client:
+            told = await traced(client, fails=True)
+        assert ("http11.receive_response_headers.failed" in told) == is_told
 
 
-@pytest.mark.parametrize("new_transport", known("what was connected is not told"))
-async def test_a_trace_can_ask_who_was_connected_to(new_transport: NewTransport) -> None:
-    """By what httpcore documents as the event's `return_value`."""
+async def test_the_pool_does_not_give_a_trace_what_was_connected() -> None:
+    """Over httpx's own that is the event's `return_value`."""
     servers: list[Any] = []
 
     async def trace(name: str, info: Mapping[str, Any]) -> None:
         if name == "connection.connect_tcp.complete":
-            servers.append(info["return_value"].get_extra_info("server_addr"))
+            connected = info["return_value"]
+            servers.append(connected and connected.get_extra_info("server_addr"))
 
-    async with ScriptedServer(sends(OK)) as server, new_client(new_transport, server) as client:
-        await client.get("/", extensions={"trace": trace})
-        assert servers == [("127.0.0.1", server.port)]
+    async with ScriptedServer(sends(OK)) as server:
+        for new_transport in (httpx_s_own, leasing, pooled):
+            async with new_client(new_transport, server) as client:
+                await client.get("/", extensions={"trace": trace})
+        address = ("127.0.0.1", server.port)
+    assert servers == [address, address, None]
 
 
-async def test_what_a_trace_raises_is_the_caller_s(client_of: NewClient) -> None:
+LOSES_ITS_CONNECTION = [
+    CONNECT[1],
+    *pairs("connection.start_tls"),
+    "http11.response_closed.started",
+]
+
+
+@pytest.mark.parametrize("step", [*CONNECT, *pairs("connection.start_tls"), *EXCHANGE, *BODY])
+async def test_what_a_trace_raises_is_the_caller_s(step: str, client_of: NewClient) -> None:
+    if step in LOSES_ITS_CONNECTION and is_httpx_s_own(client_of):
+        pytest.skip("a connection is lost there")
+
     async def trace(name: str, info: Mapping[str, Any]) -> None:
-        if name == "http11.receive_response_headers.complete":
+        if name == step:
             raise OwnError
 
     async with (
-        ScriptedServer(sends(OK)) as server,
+        serving(sends(OK), tls=True) as server,
         client_of(server, max_connections=1) as client,
     ):
         with pytest.raises(OwnError):

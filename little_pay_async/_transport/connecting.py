@@ -77,16 +77,13 @@ class Connector:
         async with self._turn(limits.get("pool")):
             if trace is not None:
                 await trace("lease.wait.complete", {})
-                await trace("connection.connect_tcp.started", {"host": origin[3]})
             try:
-                connection = await self._connect(origin, limits.get("connect"))
+                connection = await self._connect(origin, limits.get("connect"), trace)
             except Exception:
                 self._lost += 1
                 raise
             self.made += 1
             try:
-                if trace is not None:
-                    await trace("connection.connect_tcp.complete", {"return_value": None})
                 # In the very step in which it was made, for instance: nobody has ended it then.
                 self._bounds.check_open()
             except BaseException:
@@ -113,23 +110,33 @@ class Connector:
         finally:
             self._turns.release()
 
-    async def _connect(self, origin: Origin, limit: float | None) -> Connection:
-        _, host, port, _ = origin
+    async def _connect(
+        self, origin: Origin, limit: float | None, trace: Trace | None
+    ) -> Connection:
+        scheme, host, port, name = origin
         late = httpcore.ConnectTimeout("no connection in time")
-        try:
-            async with self._bounds.within(
-                _LONGEST if limit is None else min(limit, _LONGEST), late
-            ):
+        if trace is not None:
+            where = {"host": host.decode("ascii", "replace"), "port": port, "timeout": limit}
+            await trace("connection.connect_tcp.started", where)
+        async with self._bounds.within(_LONGEST if limit is None else min(limit, _LONGEST), late):
+            try:
                 connection = await connect(self._maker(origin), host.decode("ascii"), port)
-                try:
-                    await connection.ready()
-                except BaseException:
-                    connection.abort()
-                    self._sessions.pop(origin, None)  # it may have failed of that
-                    raise
-                return connection
-        except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError(str(error) or type(error).__name__) from error
+            except (OSError, UnicodeError) as error:
+                raise httpcore.ConnectError(str(error) or type(error).__name__) from error
+            try:
+                if trace is not None:
+                    await trace("connection.connect_tcp.complete", {"return_value": None})
+                    if scheme == b"https":
+                        what = {"server_hostname": name, "timeout": limit}
+                        await trace("connection.start_tls.started", what)
+                await connection.ready()
+                if trace is not None and scheme == b"https":
+                    await trace("connection.start_tls.complete", {"return_value": None})
+            except BaseException:
+                connection.abort()
+                self._sessions.pop(origin, None)  # it may have failed of that
+                raise
+            return connection
 
     def _maker(self, origin: Origin) -> Callable[[], Connection]:
         """Return what makes the protocol of a new connection."""

@@ -22,10 +22,10 @@ from typing import Any, Self
 import attrs
 import httpcore
 
+from little_pay_async._transport.body import Body, TracedBody
 from little_pay_async._transport.bounds import Bounds
 from little_pay_async._transport.connecting import Connector
 from little_pay_async._transport.connection import Connection, Origin, Trace
-from little_pay_async._transport.http1 import ResponseReader
 from little_pay_async._transport.idle import IdleConnections
 
 _DEFAULT_PORTS = {b"http": 80, b"https": 443}
@@ -143,7 +143,8 @@ class Pool:
         except BaseException:
             self.let_go(connection)
             raise
-        body = _Body(self, connection, reader, request)
+        kind = Body if trace is None else TracedBody
+        body = kind(connection, reader, request, self.let_go)
         if reader.complete:
             body.let_go()
         return httpcore.Response(
@@ -259,52 +260,6 @@ class Pool:
             self._free_place()
         elif connection in self._leased:
             self._connector.note_loss()  # its place is freed by who uses it
-
-
-class _Body:
-    """The body of a response: bytes as they come. Its end, or closing it, frees the connection."""
-
-    __slots__ = ("_connection", "_pool", "_reader", "_request")
-
-    def __init__(
-        self, pool: Pool, connection: Connection, reader: ResponseReader, request: httpcore.Request
-    ) -> None:
-        self._pool = pool
-        self._connection: Connection | None = connection
-        self._reader = reader
-        self._request = request
-
-    def let_go(self) -> None:
-        """Free the connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            self._pool.let_go(connection)
-
-    # No generator: its frame would hold the last part while it waits for the next.
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        reader = self._reader
-        while True:
-            part = reader.take()
-            if part:
-                return part
-            if reader.complete:
-                self.let_go()
-                raise StopAsyncIteration
-            if self._connection is None:
-                raise httpcore.ReadError("the response was closed before it was read")
-            try:
-                limit: float | None = self._request.extensions.get("timeout", {}).get("read")
-                await self._connection.receive(limit)
-            except BaseException:
-                self.let_go()
-                raise
-
-    async def aclose(self) -> None:
-        """Close it; what was not read is lost."""
-        self.let_go()
 
 
 def _origin(request: httpcore.Request) -> Origin:
