@@ -148,7 +148,7 @@ async def test_no_frame_that_waits_for_a_trace_shows_what_is_sent_or_came() -> N
         told += 1
         frame: FrameType | None = sys._getframe(1)  # whoever awaits this
         while frame is not None:
-            if "_transport" in frame.f_code.co_filename:
+            if "little_pay_async" in frame.f_code.co_filename:
                 shown.extend(
                     f"{name}: {frame.f_code.co_name}.{local}"
                     for local, value in frame.f_locals.items()

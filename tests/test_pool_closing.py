@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 from collections import Counter
 from itertools import count
 from typing import Any
@@ -175,6 +176,12 @@ async def test_a_limit_that_is_over_already_does_not_keep_closing_from_the_other
     with pytest.raises(httpcore.ConnectError, match="closed"):
         async with bounds.within(None, ZeroDivisionError()):
             pass
+
+
+async def test_a_timeout_of_the_system_is_not_taken_for_the_limit() -> None:
+    with pytest.raises(TimeoutError, match="by the system"):
+        async with Bounds().within(99, ZeroDivisionError()):
+            raise TimeoutError(errno.ETIMEDOUT, "by the system")
 
 
 async def test_closing_ends_each_as_it_stands() -> None:
