@@ -12,6 +12,7 @@ ALL = (
     "niquests",
     "httpx over aiohttp",
     "httpx over pyreqwest",
+    "httpx over this library's pool",
     "httpx over leased connections",
     HTTPX_ALONE,
     FLOOR,

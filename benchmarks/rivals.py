@@ -144,6 +144,17 @@ def httpx_own_pool(server: Server) -> AbstractAsyncContextManager[Client]:
     return httpx_over(server, httpx.AsyncHTTPTransport(verify=context, limits=limits))
 
 
+def httpx_pooled(server: Server) -> AbstractAsyncContextManager[Client]:
+    """Use httpx over this library's pool, without the rest of it."""
+    from little_pay_async._transport.pool import Pool
+    from little_pay_async._transport.pooled import PooledTransport
+
+    context = server.context() or ssl.create_default_context()
+    return httpx_over(
+        server, PooledTransport(lambda: Pool(ssl_context=context, max_connections=20_000))
+    )
+
+
 def httpx_leased(server: Server) -> AbstractAsyncContextManager[Client]:
     """Use httpx over this library's leased connections, without the rest of it."""
     from little_pay_async._transport.leasing import LeasingPool, one_connection
@@ -220,6 +231,7 @@ RIVALS: dict[str, Callable[[Server], AbstractAsyncContextManager[Client]]] = {
     "niquests": niquests,
     "httpx over aiohttp": httpx_aiohttp,
     "httpx over pyreqwest": httpx_pyreqwest,
+    "httpx over this library's pool": httpx_pooled,
     "httpx over leased connections": httpx_leased,
     "httpx, its own pool": httpx_own_pool,
     "the floor": floor,

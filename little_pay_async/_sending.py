@@ -263,11 +263,15 @@ class Sender(Generic[T]):
 
 
 def _within(phases: Phases, deadline: float) -> dict[str, float | None]:
-    """Return the phases' limits, none of them longer than the time that is left."""
+    """Return the phases' limits, none of them much longer than the time that is left."""
     if deadline == math.inf:  # without a look at the clock, which takes longer than one thinks
         return dict(phases)
     left = deadline - anyio.current_time()
-    return {name: left if limit is None else min(limit, left) for name, limit in phases.items()}
+    return {
+        # Not to the microsecond: many waits of the same length share a timer.
+        name: left if limit is None or limit > left + 0.01 else limit
+        for name, limit in phases.items()
+    }
 
 
 def _refused(problem: Exception, handled: BaseException | None) -> _wire.Answer | None:
