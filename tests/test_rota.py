@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 import little_pay_async._watch
-from little_pay_async._errors import LittlePayError, SettlementTimeoutError
+from little_pay_async._errors import APITimeoutError, LittlePayError, SettlementTimeoutError
 from little_pay_async._models import Payment, PaymentStatus
 from little_pay_async._retry import RetryBudget, RetryPolicy
 from little_pay_async._watch import Places
@@ -21,6 +21,7 @@ from .scripted_polls import (
     COMPLETED,
     Answer,
     Callback,
+    Gated,
     Held,
     Server,
     all_free,
@@ -80,6 +81,34 @@ async def test_a_server_that_does_not_hold_is_asked_more_and_more_rarely(
     assert min(apart) >= 1.0
     assert apart[-5:] == pytest.approx([24.0 * most] * 5)
     assert max(apart) <= 30.0
+
+
+@in_virtual_time
+async def test_a_poll_that_outlives_its_hold_is_let_go_and_followed_by_the_next() -> None:
+    """It drips: each byte comes in time, the answer never."""
+    server = Server(always=Held(10_000.0, payment("A")))
+    async with watch_over(server, ["A", "B"], hold=90.0, timeout=300.0) as watch:
+        settled = [settlement async for settlement in watch]
+    assert gaps(server.times("A"))[:2] == [pytest.approx(120.0)] * 2  # the scripts' `longest`
+    assert gaps(server.times("B"))[:2] == [pytest.approx(120.0)] * 2
+    for settlement in settled:
+        assert isinstance(settlement.error, SettlementTimeoutError)
+        assert isinstance(settlement.error.__cause__, APITimeoutError)
+
+
+@in_virtual_time
+async def test_a_key_settled_in_the_step_in_which_its_poll_ends_costs_no_other_key_its_turn() -> (
+    None
+):
+    gate = anyio.Event()
+    server = Server({"A": [Gated(gate, payment("A"))]}, always=Held(5.0, payment("B", COMPLETED)))
+    async with watch_over(server, ["A", "B"], places=Places(1), hold=90.0, timeout=60.0) as watch:
+        await server.until(lambda server: server.parked["A"])
+        gate.set()
+        watch.deliver(Callback(key="A"))
+        settled = {settlement.key: settlement.error async for settlement in watch}
+    assert settled == {"A": None, "B": None}
+    assert len(server.times("B")) == 1
 
 
 @in_virtual_time
