@@ -26,6 +26,10 @@ class _OpenEnum(enum.StrEnum):
         member._name_ = member._value_ = value
         return member
 
+    def __reduce_ex__(self, protocol: object) -> tuple[type[Self], tuple[str]]:
+        """Pickle by value: some versions of Python 3.11 do it by a name that may not be known."""
+        return type(self), (self._value_,)
+
     @property
     def is_known(self) -> bool:
         """Whether this library knows the value."""

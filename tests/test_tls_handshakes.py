@@ -126,7 +126,7 @@ async def test_a_connection_that_ends_before_the_request() -> None:
 
     async def trace(name: str, info: Any) -> None:
         traced.append(name)
-        if name == "connection.connect_tcp.complete":
+        if name == "connection.start_tls.complete":
             await server.until(lambda: server.open == 0)
             await anyio.wait_all_tasks_blocked()
 
@@ -139,7 +139,7 @@ async def test_a_connection_that_ends_before_the_request() -> None:
         with pytest.raises(httpx.ConnectError) as caught:
             await client.get("/", extensions={"trace": trace})
         assert "ALERT" in failure(caught).reason
-        assert traced[-1] == "connection.connect_tcp.complete"
+        assert traced[-1] == "connection.start_tls.complete"
 
 
 # --- What is no handshake
