@@ -55,6 +55,8 @@ def draw(written: Mapping[str, Any]) -> str:
 def longest_bar(figure: str, cases: Iterable[Mapping[str, Any]]) -> float:
     """Return what the full width stands for. One far beyond all others runs off the scale."""
     values = sorted(found[figure] for case in cases for found in case["clients"].values())
+    if not values:  # a part of the cases alone
+        return 1.0
     return values[-2] if len(values) > 1 and values[-1] > 2 * values[-2] else values[-1]
 
 

@@ -5,8 +5,9 @@ from typing import Any, Self
 
 import httpcore
 
-from little_pay_async._transport.connection import Connection, Trace
+from little_pay_async._transport.connection import Connection
 from little_pay_async._transport.http1 import ResponseReader
+from little_pay_async._transport.interface import Trace, limit_of
 
 
 class Body:
@@ -55,8 +56,7 @@ class Body:
             if self._connection is None:
                 raise httpcore.ReadError("the response was closed before it was read")
             try:
-                limit: float | None = self._request.extensions.get("timeout", {}).get("read")
-                await self._connection.receive(limit)
+                await self._connection.receive(limit_of(self._request, "read"))
             except BaseException:
                 self.let_go()
                 raise

@@ -18,7 +18,8 @@ import httpcore
 
 from little_pay_async._transport.alarms import Alarms
 from little_pay_async._transport.bounds import Bounds
-from little_pay_async._transport.connection import Connection, Origin, Trace
+from little_pay_async._transport.connection import Connection, Origin
+from little_pay_async._transport.interface import Trace
 from little_pay_async._transport.tcp import connect
 from little_pay_async._transport.tls import Tls
 

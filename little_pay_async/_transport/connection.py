@@ -13,10 +13,9 @@ Rules of this file:
 import asyncio
 import contextlib
 import select
-import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, cast
+from collections.abc import Callable
+from typing import cast
 
 import httpcore
 
@@ -26,21 +25,13 @@ from little_pay_async._transport.http1 import (
     RefusedResponseError,
     ResponseReader,
 )
+from little_pay_async._transport.interface import Trace, ignore, limit_of
 from little_pay_async._transport.request import body_of, head_of
+from little_pay_async._transport.tcp import KEEPALIVE
 from little_pay_async._transport.tls import Tls
 
 Origin = tuple[bytes, bytes, int, str]
 """Scheme, host, port, and whom the certificate must name."""
-
-Trace = Callable[[str, Mapping[str, Any]], Awaitable[None]]
-"""httpx's trace extension."""
-
-# A peer that is gone without a word is noticed after a minute and a half.
-_KEEPALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
-    (socket.IPPROTO_TCP, getattr(socket, name), value)
-    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
-    if hasattr(socket, name)
-]
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -129,7 +120,7 @@ class Connection(asyncio.BufferedProtocol):
         reader = self.reader
         assert reader is not None  # noqa: S101 - a request was sent
         while not reader.has_head:
-            await self.receive(_limit(request, "read"))
+            await self.receive(limit_of(request, "read"))
         self._check()
         if trace is not None:
             await trace("http11.receive_response_headers.complete", {"return_value": _head(reader)})
@@ -181,7 +172,7 @@ class Connection(asyncio.BufferedProtocol):
         connected = transport.get_extra_info("socket")
         self._descriptor = connected.fileno()
         with contextlib.suppress(OSError):  # it is gone already, of which the loop tells next
-            for option in _KEEPALIVE:
+            for option in KEEPALIVE:
                 connected.setsockopt(*option)
         if self._tls is not None:
             self._shake_hands(self._tls)
@@ -245,11 +236,11 @@ class Connection(asyncio.BufferedProtocol):
 
     async def _until_taken(self, request: httpcore.Request, trace: Trace | None) -> None:
         """Wait until the peer has taken the request, or answers without having taken it."""
-        trace = trace or _ignore
+        trace = trace or ignore
         await trace("http11.send_request_headers.complete", {"return_value": None})
         await trace("http11.send_request_body.started", {"request": request})
         while self._paused and not self.ended and self.reader and not self.reader.has_head:
-            if not await self._wait(_limit(request, "write")):
+            if not await self._wait(limit_of(request, "write")):
                 raise httpcore.WriteTimeout("the server takes nothing")
         await trace("http11.send_request_body.complete", {"return_value": None})
         await trace("http11.receive_response_headers.started", {"request": request})
@@ -382,10 +373,6 @@ def _readable(descriptor: int) -> bool:
     return len(select.select([descriptor], [], [], 0)[0]) > 0  # Windows
 
 
-async def _ignore(name: str, info: Mapping[str, Any]) -> None:
-    """Do nothing: where nobody traces."""
-
-
 def _because(kind: type[Exception], error: Exception) -> Exception:
     """Return an error of httpcore's with its cause, without the frames, which hold bytes."""
     error.__traceback__ = None
@@ -393,11 +380,6 @@ def _because(kind: type[Exception], error: Exception) -> Exception:
     problem = kind(str(error) or type(error).__name__)
     problem.__cause__ = error
     return problem
-
-
-def _limit(request: httpcore.Request, phase: str) -> float | None:
-    limit: float | None = request.extensions.get("timeout", {}).get(phase)
-    return limit
 
 
 def _head(reader: ResponseReader) -> tuple[bytes, int, bytes, list[tuple[bytes, bytes]]]:

@@ -8,6 +8,7 @@ import anyio
 import httpcore
 
 from little_pay_async._transport.guard import FOREIGN
+from little_pay_async._transport.interface import ignore
 
 Close = Callable[[], Awaitable[None]]
 
@@ -66,10 +67,6 @@ class Lease:
             self._connected = info["return_value"].aclose
         following: Coroutine[Any, Any, None] = (self._trace or ignore)(name, info)
         return following
-
-
-async def ignore(name: str, info: Mapping[str, Any]) -> None:
-    """Do nothing: where nobody else traces."""
 
 
 def as_httpcore(error: BaseException) -> Exception | None:

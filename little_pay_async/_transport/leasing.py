@@ -14,30 +14,26 @@ Rules of this file:
 - What is counted is counted before anything is awaited: closing may be cancelled, counting not.
 """
 
-import socket
 import ssl
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 import anyio
 import httpcore
 import httpx
 
+from little_pay_async._transport.interface import RequestPool, ignore, limit_of
 from little_pay_async._transport.lease import (
     Close,
     Lease,
     LeasedStream,
     as_httpcore,
     close_all,
-    ignore,
 )
+from little_pay_async._transport.tcp import KEEPALIVE
 
 _IDLE_SECONDS = 60.0
-# A peer that is gone without a word is noticed after a minute and a half.
-_KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
 def one_connection(
@@ -49,11 +45,6 @@ def one_connection(
         ssl_context: Shared by all of them: making one takes longer than a handshake.
         proxy: What to go through, if anything.
     """
-    keepalive = [
-        (socket.IPPROTO_TCP, getattr(socket, name), value)
-        for name, value in _KEEPALIVE.items()
-        if hasattr(socket, name)
-    ]
     return httpcore.AsyncConnectionPool(
         ssl_context=ssl_context,
         proxy=None if proxy is None else _as_httpcore_has_it(proxy),
@@ -61,7 +52,7 @@ def one_connection(
         max_keepalive_connections=1,
         # No expiry of its own: that would be a second one, beside the idle time here.
         keepalive_expiry=None,
-        socket_options=[(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *keepalive],
+        socket_options=KEEPALIVE,
     )
 
 
@@ -75,7 +66,7 @@ def _as_httpcore_has_it(proxy: httpx.Proxy) -> httpcore.Proxy:
     )
 
 
-class LeasingPool:
+class LeasingPool(RequestPool):
     """Sends each request by a pool of httpcore's that serves it alone, on asyncio and trio.
 
     Where `request.extensions["fresh_connection"]` is True, the request goes out on a connection
@@ -109,17 +100,6 @@ class LeasingPool:
             f"<LeasingPool {len(self._leases)} leased, {len(self._idle)} idle, "
             f"{len(self._waiting)} waiting, of {self._max_connections}>"
         )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        await self.aclose()
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
         """Send a request; its place is free again once the response is closed, or broke off.
@@ -169,7 +149,7 @@ class LeasingPool:
         self._waiting[turn] = None  # until it is given a place
         try:
             await trace("lease.wait.started", {})
-            with anyio.move_on_after(request.extensions.get("timeout", {}).get("pool")):
+            with anyio.move_on_after(limit_of(request, "pool")):
                 await turn.wait()
             await trace("lease.wait.complete", {})
         except BaseException:

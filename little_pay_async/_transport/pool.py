@@ -16,8 +16,7 @@ Rules of this file:
 import asyncio
 import ssl
 from collections import OrderedDict
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import attrs
 import httpcore
@@ -25,8 +24,9 @@ import httpcore
 from little_pay_async._transport.body import Body, TracedBody
 from little_pay_async._transport.bounds import Bounds
 from little_pay_async._transport.connecting import Connector
-from little_pay_async._transport.connection import Connection, Origin, Trace
+from little_pay_async._transport.connection import Connection, Origin
 from little_pay_async._transport.idle import IdleConnections
+from little_pay_async._transport.interface import RequestPool, Trace
 
 _DEFAULT_PORTS = {b"http": 80, b"https": 443}
 
@@ -57,7 +57,7 @@ class _Turn:
     given: "asyncio.Future[Connection | None]"
 
 
-class Pool:
+class Pool(RequestPool):
     """Connections for thousands of parked requests, on asyncio.
 
     Args:
@@ -99,17 +99,6 @@ class Pool:
             f"<Pool {now.leased} leased, {now.idle} idle, {now.waiting} waiting, "
             f"of {self._max_connections}>"
         )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        await self.aclose()
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
         """Send a request and return its response as soon as its head is there.

@@ -4,20 +4,19 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from functools import partial
-from types import TracebackType
-from typing import Self
 
 import anyio.lowlevel
 import httpcore
 import httpx
 
+from little_pay_async._transport.interface import RequestPool
 from little_pay_async._transport.leasing import LeasingPool, one_connection
 from little_pay_async._transport.pool import Pool
 
 
 def new_pool(
     *, ssl_context: ssl.SSLContext, max_connections: int, proxy: httpx.Proxy | None = None
-) -> Pool | LeasingPool:
+) -> RequestPool:
     """Return a pool for the event loop that runs: one of our own, if it can do what is asked for.
 
     Args:
@@ -45,9 +44,9 @@ class PooledTransport(httpx.AsyncHTTPTransport):
         new_pool: Makes the pool at the first use: which it is may depend on the event loop.
     """
 
-    def __init__(self, new_pool: Callable[[], Pool | LeasingPool]) -> None:
+    def __init__(self, new_pool: Callable[[], RequestPool]) -> None:
         # Not httpx's: it would make an SSL context and a pool that nobody uses.
-        def begin() -> Pool | LeasingPool:
+        def begin() -> RequestPool:
             pool = new_pool()
             self._pool = pool  # type: ignore[assignment]
             return pool
@@ -58,26 +57,15 @@ class PooledTransport(httpx.AsyncHTTPTransport):
         return f"<PooledTransport {self._pool!r}>"
 
 
-class _FirstUse:
+class _FirstUse(RequestPool):
     """Stands where the pool will be."""
 
-    def __init__(self, begin: Callable[[], Pool | LeasingPool]) -> None:
+    def __init__(self, begin: Callable[[], RequestPool]) -> None:
         self._begin = begin
         self._closed = False
 
     def __repr__(self) -> str:
         return "<not used yet>"
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        await self.aclose()
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
         if self._closed:

@@ -12,6 +12,12 @@ from typing import Any, TypeVar
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
+# A peer that is gone without a word is noticed after a minute and a half.
+KEEPALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
+    (socket.IPPROTO_TCP, getattr(socket, name), value)
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+    if hasattr(socket, name)
+]
 _PATIENCE = 0.25  # seconds until the next address is tried too
 
 _Address = tuple[int, int, int, str, Any]
