@@ -82,14 +82,16 @@ def _plain(value: Any) -> Any:
             return {str(name): _plain(item) for name, item in value.items()}
         case list() | tuple():
             return [_plain(item) for item in value]
-        case _Result():
+        case Result():
             return value.to_dict()
         case _:
             return value
 
 
 @attrs.frozen
-class _Result:
+class Result:
+    """What every result can do."""
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as `json.dumps` takes it.
 
@@ -102,16 +104,18 @@ class _Result:
         }
 
 
-def _masked(mask: Any) -> Any:
+def masked(mask: Any) -> Any:
+    """Return what shows a field masked in `repr`."""
     return lambda value: repr(value if value is None else mask(value))
 
 
-def _raw() -> Any:
+def raw_field() -> Any:
+    """Return the field for what came as it was received."""
     return attrs.field(factory=dict, repr=False, eq=False)
 
 
 @attrs.frozen(kw_only=True)
-class BillingAddress(_Result):
+class BillingAddress(Result):
     """A payer's address. E-mail address and phone number are masked in `repr`."""
 
     first_name: str | None = None
@@ -121,12 +125,12 @@ class BillingAddress(_Result):
     administrative_area: str | None = None
     postal_code: str | None = None
     country: str | None = None
-    email: str | None = attrs.field(default=None, repr=_masked(_masking.mask_email))
-    phone_number: str | None = attrs.field(default=None, repr=_masked(_masking.mask_digits))
+    email: str | None = attrs.field(default=None, repr=masked(_masking.mask_email))
+    phone_number: str | None = attrs.field(default=None, repr=masked(_masking.mask_digits))
 
 
 @attrs.frozen(kw_only=True)
-class PaymentIntent(_Result):
+class PaymentIntent(Result):
     """What `create_intent` made (API facts: Create a payment intent).
 
     Attributes:
@@ -140,12 +144,12 @@ class PaymentIntent(_Result):
     date: datetime
     reference: str | None = None
     checkout_url: str | None = None
-    message: str | None = attrs.field(default=None, repr=_masked(_masking.redact))
-    raw: Mapping[str, Any] = _raw()
+    message: str | None = attrs.field(default=None, repr=masked(_masking.redact))
+    raw: Mapping[str, Any] = raw_field()
 
 
 @attrs.frozen(kw_only=True)
-class Attempt(_Result):
+class Attempt(Result):
     """One try of a provider to collect a payment (API facts: Status)."""
 
     reference: str | None = None
@@ -154,7 +158,7 @@ class Attempt(_Result):
 
 
 @attrs.frozen(kw_only=True)
-class Payment(_Result):
+class Payment(Result):
     """A payment as Little Pay told it, whichever of the two documented shapes the answer had.
 
     What an answer does not carry is None or (): nothing is guessed. A pickle holds everything,
@@ -187,14 +191,14 @@ class Payment(_Result):
     currency: str | None = None
     provider: Provider | None = None
     provider_reference: str | None = None
-    message: str | None = attrs.field(default=None, repr=_masked(_masking.redact))
-    description: str | None = attrs.field(default=None, repr=_masked(_masking.redact))
+    message: str | None = attrs.field(default=None, repr=masked(_masking.redact))
+    description: str | None = attrs.field(default=None, repr=masked(_masking.redact))
     attempts: tuple[Attempt, ...] = ()
     billing_address: BillingAddress | None = None
     details: Any = attrs.field(default=None, repr=False, hash=False)
     step_up_url: str | None = None
     access_token: str | None = attrs.field(default=None, repr=False)
-    raw: Mapping[str, Any] = _raw()
+    raw: Mapping[str, Any] = raw_field()
 
     def without_private_parts(self) -> Self:
         """Return it as an exception may carry it: without what names or authorises the payer."""
@@ -211,17 +215,17 @@ class Payment(_Result):
 
 
 @attrs.frozen(kw_only=True)
-class Refund(_Result):
+class Refund(Result):
     """What `refund` was answered (API facts: Refund). A PENDING one is followed by a callback."""
 
     date: datetime
     status: PaymentStatus
-    message: str | None = attrs.field(default=None, repr=_masked(_masking.redact))
-    raw: Mapping[str, Any] = _raw()
+    message: str | None = attrs.field(default=None, repr=masked(_masking.redact))
+    raw: Mapping[str, Any] = raw_field()
 
 
 @attrs.frozen(kw_only=True)
-class Envelope(_Result):
+class Envelope(Result):
     """An answer of an endpoint that the library does not know. `data` is not in `repr`."""
 
     date: datetime
@@ -229,7 +233,7 @@ class Envelope(_Result):
 
 
 @attrs.frozen(kw_only=True)
-class Settlement(_Result):
+class Settlement(Result):
     """How a watched key ended.
 
     Attributes:
@@ -258,7 +262,7 @@ class Settlement(_Result):
 
 
 @attrs.frozen(kw_only=True)
-class WatchStatistics(_Result):
+class WatchStatistics(Result):
     """How a watch is getting on.
 
     Attributes:

@@ -1,9 +1,9 @@
 """Requests out, envelopes in, errors decided: bytes and values only, no I/O.
 
 `arguments` checks what callers give, `calls` makes requests of it, `answers` decides what an answer
-means, `shapes` turns envelopes into models. Nothing else knows how Little Pay writes things, and no
-exception leaves here but `InvalidInputError` for a wrong argument: what is wrong with an answer is
-returned.
+means, `shapes` turns envelopes into models, `callbacks` what Little Pay posts to us. Nothing else
+knows how Little Pay writes things, and no exception leaves here but `InvalidInputError` for a wrong
+argument: what is wrong with an answer or a callback is returned.
 """
 
 from little_pay_async._wire.answers import (
@@ -20,6 +20,7 @@ from little_pay_async._wire.arguments import (
     mobile_of,
     payable_provider,
 )
+from little_pay_async._wire.callbacks import read_callback
 from little_pay_async._wire.calls import (
     TOKEN_ID,
     Auth,
@@ -51,6 +52,7 @@ __all__ = [
     "outcome_unknown",
     "payable_provider",
     "process",
+    "read_callback",
     "read_envelope",
     "read_intent",
     "read_payment",

@@ -55,7 +55,7 @@ _decoder = msgspec.json.Decoder(float_hook=_exact)
 
 
 class NotTheEnvelopeError(Exception):
-    """Bytes that are not the documented envelope; says what is wrong without quoting them."""
+    """Bytes that are not what is documented; says what is wrong without quoting them."""
 
 
 def decode(body: bytes | bytearray) -> Any:
@@ -109,22 +109,22 @@ def read_envelope(body: bytes | bytearray) -> Envelope:
 def read_payment(envelope: Envelope) -> Payment:
     """Return the payment in either documented shape, that of process or that of status."""
     data = envelope.data
-    meta, payload, payment = (_section(data, name) for name in ("meta", "payload", "payment"))
-    return _structure(
+    meta, payload, payment = (section(data, name) for name in ("meta", "payload", "payment"))
+    return structure(
         {
             "date": envelope.date,
             "status": data.get("status"),
-            "reference": _first("reference", data, meta),
+            "reference": first("reference", data, meta),
             "key": data.get("key"),
-            "amount": _first("amount", data, meta),
-            "currency": _first("currency", data, meta),
-            "provider": _first("provider", payment, meta),
+            "amount": first("amount", data, meta),
+            "currency": first("currency", data, meta),
+            "provider": first("provider", payment, meta),
             "provider_reference": meta.get("providerReference"),
             "message": data.get("message"),
-            "description": _first("description", data, meta),
+            "description": first("description", data, meta),
             "attempts": data.get("attempts"),
             "billing_address": payload.get("billingAddress"),
-            "details": _first("details", payment),
+            "details": first("details", payment),
             "step_up_url": meta.get("stepUpUrl"),
             "access_token": meta.get("accessToken"),
             "raw": data,
@@ -136,7 +136,7 @@ def read_payment(envelope: Envelope) -> Payment:
 def read_intent(envelope: Envelope) -> PaymentIntent:
     """Return the payment intent that an answer to create intent tells of."""
     data = envelope.data
-    return _structure(
+    return structure(
         {
             "date": envelope.date,
             "reference": data.get("reference"),
@@ -151,7 +151,7 @@ def read_intent(envelope: Envelope) -> PaymentIntent:
 def read_refund(envelope: Envelope) -> Refund:
     """Return the refund that an answer to refund tells of."""
     data = envelope.data
-    return _structure(
+    return structure(
         {
             "date": envelope.date,
             "status": data.get("status"),
@@ -162,16 +162,21 @@ def read_refund(envelope: Envelope) -> Refund:
     )
 
 
-def _section(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    section = data.get(name)
-    if section is None or section == "":
+def section(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the object of that name; an empty one if there is nothing.
+
+    Raises:
+        NotTheEnvelopeError: It is no object.
+    """
+    found = data.get(name)
+    if found is None or found == "":
         return {}
-    if not isinstance(section, dict):
+    if not isinstance(found, dict):
         raise NotTheEnvelopeError(f"its `{name}` is no object")
-    return section
+    return found
 
 
-def _first(name: str, *places: Mapping[str, Any]) -> Any:
+def first(name: str, *places: Mapping[str, Any]) -> Any:
     """Return the first value of that name that says something."""
     for place in places:
         value = place.get(name)
@@ -180,7 +185,12 @@ def _first(name: str, *places: Mapping[str, Any]) -> Any:
     return None
 
 
-def _structure(values: Mapping[str, Any], cls: type[T]) -> T:
+def structure(values: Mapping[str, Any], cls: type[T], *, what: str = "its `data`") -> T:
+    """Return the model that `values` make.
+
+    Raises:
+        NotTheEnvelopeError: They do not fit; says which of `what`, without quoting them.
+    """
     # cattrs has no base class for what its hooks raise, and whatever it is, the answer is at fault.
     with contextlib.suppress(Exception):
         said = {name: value for name, value in values.items() if value is not None}
@@ -190,7 +200,7 @@ def _structure(values: Mapping[str, Any], cls: type[T]) -> T:
         return _converter(explaining=True).structure(values, cls)
     except Exception as problem:  # noqa: BLE001
         where = "; ".join(cattrs.transform_error(problem)).replace("$.", "")
-    raise NotTheEnvelopeError(f"its `data` does not fit: {where}")
+    raise NotTheEnvelopeError(f"{what} does not fit: {where}")
 
 
 def _date(value: Any, _: Any = None) -> datetime:
