@@ -86,6 +86,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Coverage-guided fuzzing by atheris, 60 s a target; `-- 300 http1` for longer and for one."""
+    session.install(EXTRAS, *group("fuzz"))
+    session.run("python", "fuzz/run.py", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """CPU and memory per parked poll, next to other clients; `-- --quick` for a small run."""
     session.install(EXTRAS, *group("bench"))
