@@ -70,6 +70,7 @@ MAX_BODY = 64 * 1024
 _TIMESTAMP_HEADER = "X-LittlePay-Timestamp"
 _SIGNATURE_HEADER = "X-LittlePay-Signature"
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
+_END_OF_TIME = 10**12  # the first second that 12 digits can't write
 _LEAST_BITS = 2048
 _MOST_BITS = 16384  # OpenSSL verifies nothing with longer ones
 _LONGEST_SIGNATURE = 4 * math.ceil(_MOST_BITS / 8 / 3)  # in base64
@@ -123,18 +124,19 @@ class CallbackVerifier:
         public_keys: Iterable[str | bytes] = (LITTLE_PAY_PUBLIC_KEY,),
         tolerance: float = 300.0,
     ) -> None:
+        self._keys: tuple[_PublicKey, ...] = ()
+        self._tolerance = tolerance
         loaded = _load(public_keys)
         # It could be a private key, by mistake.
         del public_keys
         if isinstance(loaded, ConfigurationError):
             raise loaded
-        self._keys = loaded
-        if not _is_number(tolerance) or not 0 < tolerance < math.inf:
+        if not _is_number(tolerance) or not 0 < tolerance < _END_OF_TIME:
             raise ConfigurationError("tolerance: give seconds, a finite number above zero")
-        self._tolerance = float(tolerance)
+        self._keys = loaded
 
     def __repr__(self) -> str:
-        return f"<CallbackVerifier keys={len(self._keys)} tolerance={self._tolerance:g}>"
+        return f"<CallbackVerifier keys={len(self._keys)} tolerance={self._tolerance}>"
 
     def verify(
         self, body: bytes, headers: Mapping[str, str], *, now: float | None = None
@@ -160,7 +162,7 @@ class CallbackVerifier:
         """
         found = self._judge(body, headers, now)
         # No frame of a traceback may hold a payer's data: error trackers send local variables.
-        del body, headers
+        del body, headers, now
         if isinstance(found, LittlePayError):
             raise found
         return found
@@ -218,8 +220,8 @@ def _arguments(
             f"body: give the bytes that came, before anything parses them, not "
             f"{type(body).__name__}"
         )
-    if not _is_number(now) or not -math.inf < now < math.inf:
-        return InvalidInputError("now: give seconds since the epoch, a finite number")
+    if not _is_number(now) or not -_END_OF_TIME < now < _END_OF_TIME:
+        return InvalidInputError("now: give seconds since the epoch, as `time.time()` does")
     return _both_headers(headers)
 
 
