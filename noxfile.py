@@ -14,7 +14,7 @@ nox.options.default_venv_backend = "virtualenv"  # the same installer everywhere
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 # What the tests exercise; the base dependencies alone are what `package` installs.
-EXTRAS = ".[callbacks,cli,sandbox,uvloop]"
+EXTRAS = ".[aiohttp,callbacks,cli,fastapi,sandbox,uvloop]"
 # The working directory stays off sys.path: the installed package is the one that is run.
 INSTALLED_ONLY = {"PYTHONSAFEPATH": "1"}
 
@@ -53,7 +53,7 @@ def tests(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """The whole suite on the lowest versions that pyproject.toml allows of direct dependencies."""
     versions = Path(session.create_tmp()) / "lowest.txt"
-    extras = [f"--extra={extra}" for extra in ("callbacks", "cli", "sandbox", "uvloop")]
+    extras = [f"--extra={extra}" for extra in EXTRAS[2:-1].split(",")]
     session.install("uv")
     session.run(
         *("uv", "pip", "compile", "pyproject.toml", "--quiet", "--no-header"),

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import attrs
 
-from little_pay_async import _masking
+from little_pay_async import _json_schema, _masking
 from little_pay_async._errors import LittlePayError
 
 
@@ -88,6 +88,9 @@ def _plain(value: Any) -> Any:
             return value
 
 
+_LEFT_OUT = frozenset({"raw", "access_token"})
+
+
 @attrs.frozen
 class Result:
     """What every result can do."""
@@ -100,8 +103,17 @@ class Result:
         return {
             field.name: _plain(getattr(self, field.name))
             for field in attrs.fields(type(self))
-            if field.name not in {"raw", "access_token"}
+            if field.name not in _LEFT_OUT
         }
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
+        """Let FastAPI's routes and pydantic's models give one out, as `to_dict` has it."""
+        return _json_schema.core_schema(cls, cls.to_dict)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any:
+        return _json_schema.json_schema(cls, _LEFT_OUT)
 
 
 def masked(mask: Any) -> Any:
