@@ -208,6 +208,10 @@ def _invalid(problem: str) -> InvalidSignatureError:
     return InvalidSignatureError(f"Not a callback of Little Pay's: {problem}.")
 
 
+def _no_headers() -> InvalidInputError:
+    return InvalidInputError("headers: give a mapping of str to str")
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -228,11 +232,12 @@ def _arguments(
 def _both_headers(headers: Any) -> tuple[str | None, str | None] | InvalidInputError:
     """Return timestamp and signature; None for one that is not there exactly once."""
     wanted: dict[str, list[str]] = {_TIMESTAMP_HEADER.lower(): [], _SIGNATURE_HEADER.lower(): []}
+    if not hasattr(headers, "items"):
+        return _no_headers()
     # The items, for frameworks' mappings give a header that came twice twice there.
-    items = getattr(headers, "items", None)
-    for name, value in items() if callable(items) else [(None, None)]:
+    for name, value in headers.items():
         if not isinstance(name, str) or not isinstance(value, str):
-            return InvalidInputError("headers: give a mapping of str to str")
+            return _no_headers()
         if name.lower() in wanted:
             wanted[name.lower()].append(value)
     timestamp, signature = (found[0] if len(found) == 1 else None for found in wanted.values())

@@ -1,6 +1,6 @@
 """What a user's type checker sees of the public names. Checked by mypy and pyright, never run."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import assert_type
@@ -24,6 +24,12 @@ from little_pay_async import (
     SettlementTimeoutError,
     Watch,
     WatchStatistics,
+)
+from little_pay_async.callbacks import (
+    LITTLE_PAY_PUBLIC_KEY,
+    CallbackVerifier,
+    PaymentCallback,
+    RefundCallback,
 )
 
 
@@ -95,3 +101,18 @@ async def errors(pay: AsyncLittlePay) -> None:
         assert_type(error.retry_after, float | None)
     except OutcomeUnknownError as error:
         assert_type(error.operation, str)
+
+
+def callbacks(body: bytes, headers: Mapping[str, str], watch: Watch) -> None:
+    verifier = CallbackVerifier((LITTLE_PAY_PUBLIC_KEY, b"PEM"), tolerance=60)
+    callback = verifier.verify(body, headers)
+    assert_type(callback, PaymentCallback | RefundCallback)
+    assert_type(verifier.verify(body, httpx.Headers(), now=1), PaymentCallback | RefundCallback)
+    assert_type(watch.deliver(callback), bool)
+    assert_type(callback.status, PaymentStatus)
+    assert_type(callback.amount, Decimal | None)
+    if isinstance(callback, PaymentCallback):
+        assert_type(callback.provider, Provider | None)
+    else:
+        assert_type(callback.reason, str | None)
+    verifier.verify(body.decode(), headers)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
