@@ -191,6 +191,17 @@ class TestWork:
         assert done == [(bits // 8, 32) for _, bits in self.KEYS]
         assert hashed == [min(len(body), callbacks.MAX_BODY)]
 
+    @pytest.mark.parametrize("signature", [b"short", b"\xff" * 256])
+    def test_what_stands_in_is_never_believed(self, signature: bytes) -> None:
+        class Believing(Recording):
+            def verify(self, *_: Any) -> None: ...
+
+        verifier = CallbackVerifier([public_key()])
+        (key,) = verifier._keys
+        verifier._keys = (attrs.evolve(key, key=Believing(key.key, [])),)  # type: ignore[arg-type]
+        assert verifier.verify(BODY, signed(key=private_key(1)), now=NOW)
+        assert is_forged(BODY, headers_with(signature), verifier=verifier)
+
 
 class Hashing:
     """hashlib, with a note of how much was hashed after the timestamp."""
