@@ -28,6 +28,17 @@ _DOCUMENTED = Path(__file__).parents[1] / "documented"
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.begun = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        except SystemExit:  # how some versions say that the app did not start
+            self.should_exit = True
+        self.begun.set()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -42,10 +53,8 @@ async def on_uvicorn(app: Any, **settings: Any) -> AsyncIterator[str]:
     port = listener.getsockname()[1]
     task = asyncio.create_task(server.serve([listener]))
     try:
-        # A server that has started answers; one that could not has ended.
-        while not server.started and not task.done():
-            await asyncio.sleep(0)
-        if task.done():
+        await server.begun.wait()
+        if not server.started:
             raise RuntimeError("the app did not start")
         yield f"http://127.0.0.1:{port}"
     finally:

@@ -115,7 +115,10 @@ async def test_every_kind_of_async_on_callback_runs_in_the_loop(framework: Any) 
     async def with_more(_more: str, callback: Any) -> None:
         kept.append(callback)
 
-    kinds = [kept, kept.__call__, functools.partial(with_more, "x"), lambda it: kept(it)]
+    def not_declared_async(callback: Any) -> Any:
+        return kept(callback)
+
+    kinds = [kept, kept.__call__, functools.partial(with_more, "x"), not_declared_async]
     for number, on_callback in enumerate(kinds, start=1):
         async with framework(on_callback) as url:
             assert (await post(url, PAYMENT, signed(PAYMENT))).status_code == 200
