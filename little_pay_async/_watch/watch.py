@@ -132,7 +132,9 @@ class Watch:
         traceback: TracebackType | None,
     ) -> None:
         tasks, self._tasks, self._left = self._tasks, None, True
-        self._stop()
+        # Polls end with the group, not by scopes of their own too: up to its version 4.16 anyio
+        # would then take back cancellations of the task that is here, which are not its own.
+        self._rota.stop()
         if tasks is not None:
             tasks.cancel_scope.cancel()
             # Not told of `exc`: a task group would wrap it, and it concerns the caller alone.
