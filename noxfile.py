@@ -86,6 +86,14 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def fragments(session: nox.Session) -> None:
+    """Every prefix and every split of every documented answer; the suite has some of them."""
+    session.install(EXTRAS, *group("test"))
+    every = INSTALLED_ONLY | {"EVERY_FRAGMENT": "1"}
+    session.run("python", "-m", "pytest", "tests/fragments", *session.posargs, env=every)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Coverage-guided fuzzing by atheris, 60 s a target; `-- 300 http1` for longer and for one."""
     session.install(EXTRAS, *group("fuzz"))

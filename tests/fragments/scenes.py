@@ -157,10 +157,10 @@ each_scene = pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
 each_framing = pytest.mark.parametrize("framing", FRAMINGS.values(), ids=FRAMINGS)
 
 
-def places(stream: bytes, *, step: int) -> Iterator[int]:
+def places(stream: bytes, *, step: int, every: bool = EVERY) -> Iterator[int]:
     """Yield where to cut a stream: everywhere, or every few bytes and around heads."""
     for place in range(1, len(stream)):
         near = stream[max(0, place - 2) : place + 3]
         edge = b"\r\n\r\n" in near or b"\x17\x03\x03" in near or place > len(stream) - 4
-        if EVERY or edge or place % step == 0:
+        if every or edge or place % step == 0:
             yield place
