@@ -9,6 +9,8 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
+from little_pay_async import callbacks
+
 from .signers import BODY, NOW, SIGNATURE, headers_with, is_forged, private_key, signed
 
 
@@ -109,3 +111,8 @@ class TestBase64:
         altered = text[:-3] + same + "=="
         assert base64.b64decode(altered, validate=True) == base64.b64decode(text)
         assert is_forged(BODY, headers | {SIGNATURE: altered})
+
+    def test_an_endless_one_is_not_even_decoded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        headers = signed() | {SIGNATURE: "A" * 2736}  # four more than the longest key makes
+        monkeypatch.setattr(callbacks, "base64", None)
+        assert is_forged(BODY, headers)

@@ -35,6 +35,7 @@ def refused(body: bytes) -> str:
     found = wire.read_callback(body)
     assert type(found) is CallbackError
     assert str(found).startswith("Well signed, but no callback of Little Pay's: ")
+    assert "`data`" not in str(found)  # of which callbacks have none
     return str(found)
 
 
