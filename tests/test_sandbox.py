@@ -226,7 +226,7 @@ class TestCreate:
         assert visitor.sandbox.requests[0].body is None
 
     async def test_no_such_page(self, visitor: Visitor) -> None:
-        assert (await visitor.http.get("/")).status_code == 404
+        assert (await visitor.http.get("/api/nothing")).status_code == 404
         assert (await visitor.http.get("/api/refund/ORDER42")).status_code == 405
 
 

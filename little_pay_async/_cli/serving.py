@@ -6,6 +6,7 @@ import click
 from little_pay_async._cli.outcomes import ALL_COMPLETED
 from little_pay_async._cli.report import print_json
 from little_pay_async.sandbox import Sandbox
+from little_pay_async.sandbox.callbacks import LOOPBACK
 
 
 async def serve(host: str, port: int, *, as_json: bool) -> int:
@@ -22,7 +23,10 @@ async def serve(host: str, port: int, *, as_json: bool) -> int:
             print_json({"sandbox": True, "url": url, "environment": environment})
         else:
             click.secho(" SANDBOX ", bold=True, reverse=True, nl=False)
-            click.echo(f" No money moves here: a Little Pay for trying things out, at {url}\n")
+            click.echo(" No money moves here: a Little Pay for trying things out.\n")
+            click.echo(f"Payments and payers' handsets, to be looked at in a browser: {url}\n")
+            if host not in LOOPBACK:
+                click.echo(f"Others can reach it too: it listens at {host}.\n")
             click.echo("In the shell that shall talk to it, with credentials that it made up:\n")
             for name, value in environment.items():
                 click.echo(f"  export {name}={value}")

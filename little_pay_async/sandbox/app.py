@@ -1,4 +1,4 @@
-"""The endpoints, as the API facts have them, on Starlette."""
+"""The endpoints, as the API facts have them, on Starlette; and the page beside them."""
 
 import base64
 import binascii
@@ -15,19 +15,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 
+from little_pay_async._masking import mask_digits
 from little_pay_async.sandbox.book import Attempt, Entry, Refund
 from little_pay_async.sandbox.outcomes import outcome_of
-from little_pay_async.sandbox.shapes import process_shape, status_shape, timestamp
+from little_pay_async.sandbox.page.guard import guarded
+from little_pay_async.sandbox.page.routes import page_routes
+from little_pay_async.sandbox.shapes import PROVIDERS, process_shape, status_shape, timestamp
 from little_pay_async.sandbox.weather import Kind
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from little_pay_async.sandbox.sandbox import Sandbox
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 encode: Callable[[Any], bytes] = msgspec.json.Encoder(decimal_format="number").encode
 _KEY = re.compile(r"[0-9A-Za-z]+")
 _MOBILE = re.compile(r"[0-9]{7,15}")
-_PROVIDERS = {"MPESA", "AIRTEL", "MTN", "TIGOPESA"}
 _BAD_GATEWAY = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
 
 Answer = tuple[int, dict[str, Any]]
@@ -38,7 +42,7 @@ class ConnectionDropped(Exception):  # noqa: N818 - no error, but the weather
     """Ends a request without an answer."""
 
 
-def make_app(sandbox: "Sandbox") -> Router:
+def make_app(sandbox: "Sandbox") -> "ASGIApp":
     """Return the app that serves what `sandbox` knows.
 
     A bare router: Starlette's own app would answer 500 where the weather drops a connection.
@@ -51,14 +55,16 @@ def make_app(sandbox: "Sandbox") -> Router:
         method = "GET" if operation == "status" else "POST"
         return Route(path, endpoint, methods=[method])
 
-    return Router(
+    router = Router(
         routes=[
             route("/api/payments/{token_id}/pay", "create_intent", _create_intent),
             route("/pay/{name}/process", "process", _process),
             route("/api/payments-v2/{name}", "status", _status),
             route("/api/refund/{name}", "refund", _refund),
+            *page_routes(sandbox),
         ]
     )
+    return guarded(router)
 
 
 async def _answer(sandbox: "Sandbox", request: Request, operation: str, work: Work) -> Response:
@@ -130,6 +136,8 @@ def _problem_of_intent(body: Mapping[str, Any]) -> str | None:
             return f"{name} is required"
     if not isinstance(body.get("currency", ""), str):
         return "currency must be a string"
+    if not isinstance(body.get("returnUrl"), str | None):
+        return "returnUrl must be a string"
     if not _KEY.fullmatch(body["key"]):
         return "key must be alphanumeric"
     if not _is_amount(body.get("amount")):
@@ -148,13 +156,13 @@ async def _process(sandbox: "Sandbox", request: Request, body: dict[str, Any]) -
         return 404, {"message": "No such payment intent"}
     payment = body.get("payment")
     mobile = payment.get("mobile") if isinstance(payment, dict) else None
-    if body.get("type") not in _PROVIDERS:
+    if body.get("type") not in PROVIDERS:
         return 400, {"message": "type must be one of MPESA, AIRTEL, MTN or TIGOPESA"}
     if not isinstance(mobile, str) or not _MOBILE.fullmatch(mobile):
         return 400, {"message": "payment.mobile must be digits with the country code"}
     if entry.final:
         return 409, {"message": f"The payment is {entry.status} already"}
-    entry.attempts.append(Attempt(entry.reference, body["type"]))
+    entry.attempts.append(Attempt(entry.reference, body["type"], mask_digits(mobile)))
     # "promoted" is what Little Pay writes (API facts: Process).
     entry.message = f"You will be promoted to enter your {body['type']} PIN"
     sandbox.ring(entry, outcome_of(mobile))

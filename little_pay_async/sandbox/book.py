@@ -17,11 +17,13 @@ _CURRENCY = "KES"
 
 @attrs.define(eq=False)
 class Attempt:
-    """One ringing of a handset."""
+    """One ringing of a handset: `rings` until somebody has answered, or nobody will."""
 
     reference: str
     provider: str
+    payer: str  # as it may be shown
     status: str = "PENDING"
+    rings: bool = True
 
 
 @attrs.define(eq=False)
@@ -47,6 +49,7 @@ class Entry:
     callback_url: str = attrs.field(repr=False)
     payload: Mapping[str, Any] = attrs.field(repr=False)
     expires_at: float
+    return_url: str | None = attrs.field(default=None, repr=False)
     status: str = "PENDING"
     message: str = ""
     attempts: list[Attempt] = attrs.field(factory=list)
@@ -58,6 +61,11 @@ class Entry:
     def provider(self) -> str | None:
         """Who was asked last."""
         return self.attempts[-1].provider if self.attempts else None
+
+    @property
+    def ringing(self) -> bool:
+        """Whether a handset asks for the PIN."""
+        return bool(self.attempts) and self.attempts[-1].rings and not self.final
 
     @property
     def final(self) -> bool:
@@ -102,6 +110,7 @@ class Book:
             callback_url=body["callbackUrl"],
             payload=body.get("payload") or {},
             expires_at=now + minutes * 60,
+            return_url=body.get("returnUrl"),
         )
         self._by_reference[entry.reference] = self._by_key[entry.key] = entry
         return entry
@@ -118,4 +127,10 @@ class Book:
         entry.status, entry.message = status, message
         if entry.attempts:
             entry.attempts[-1].status = status
+            entry.attempts[-1].rings = False
         entry.wake()
+
+    def silence(self, entry: Entry, message: str) -> None:
+        """Have nobody answer the handset; what waits for the payment goes on waiting."""
+        entry.message = message
+        entry.attempts[-1].rings = False

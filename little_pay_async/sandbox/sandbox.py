@@ -53,6 +53,7 @@ class Sandbox:
         weather: How it misbehaves; may be set at any time.
         refund_status: The status of refunds; may be set at any time. What is "PENDING" ends with
             `settle_refund`.
+        merchant: Who is paid, as handsets on its page show it.
 
     Attributes:
         credentials: What `AsyncLittlePay` takes to be let in.
@@ -61,6 +62,7 @@ class Sandbox:
         weather: How it misbehaves, or None.
         hold: Seconds that a long poll is held at the most.
         refund_status: The status of refunds.
+        merchant: Who is paid.
         app: The ASGI app, to be served while the block is open.
     """
 
@@ -70,6 +72,7 @@ class Sandbox:
         hold: float = 60.0,
         weather: Weather | None = None,
         refund_status: str = "COMPLETED",
+        merchant: str = "Your shop",
     ) -> None:
         self.credentials: Credentials = Credentials(
             api_key="sandbox-api-key",
@@ -80,6 +83,7 @@ class Sandbox:
         self.hold: float = hold
         self.weather: Weather | None = weather
         self.refund_status: str = refund_status
+        self.merchant: str = merchant
         self.requests: list[Received] = []
         self.callbacks: list[PostedCallback] = []
         self.book: Book = Book()

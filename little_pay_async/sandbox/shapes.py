@@ -6,6 +6,8 @@ from typing import Any
 
 from little_pay_async.sandbox.book import Entry, Refund
 
+PROVIDERS = ("MPESA", "AIRTEL", "MTN", "TIGOPESA")
+"""Who rings handsets (API facts: Process)."""
 _ADDRESS = (
     "firstName",
     "lastName",
