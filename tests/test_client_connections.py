@@ -200,13 +200,8 @@ async def test_a_connection_that_breaks_at_its_second_request_costs_a_get_one_re
 
 
 @pytest.mark.parametrize("tls", [False, True])
-async def test_an_answer_that_nobody_asked_for_reaches_nobody(
-    tls: bool, anyio_backend_name: str, request: pytest.FixtureRequest
-) -> None:
+async def test_an_answer_that_nobody_asked_for_reaches_nobody(tls: bool) -> None:
     """It came together with the one that was asked for."""
-    if anyio_backend_name == "trio":
-        reason = "h11 keeps what follows an answer, and httpcore gives it to the next"
-        request.applymarker(pytest.mark.xfail(reason=reason))
     unasked = response(payment("FAILED", key="OTHER"))
 
     async def script(exchange: Exchange) -> None:

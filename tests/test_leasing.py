@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from little_pay_async._transport import leasing as leasing_module
+from little_pay_async._transport.http1 import RefusedResponseError
 from little_pay_async._transport.pooled import PooledTransport
 
 from .leases import (
@@ -25,7 +26,7 @@ from .leases import (
     parked,
     until,
 )
-from .servers import ScriptedServer
+from .servers import ScriptedServer, response, sends
 
 pytestmark = pytest.mark.anyio
 
@@ -53,6 +54,33 @@ async def test_connections_that_are_idle_for_too_long_are_closed_by_the_next_req
         assert await connection_used(client) == 3
         await server.until(lambda: server.open == 1)
         assert counts(transport) == (0, 1, 0)
+
+
+# --- What h11 and httpcore take, and should not
+
+
+async def test_a_connection_on_which_more_came_than_was_asked_for_is_not_used_again() -> None:
+    unasked = sends(response(b"0", content_type=None) + response(b"1", content_type=None))
+    transport = leasing(9)
+    async with ScriptedServer(unasked) as server, client_of(server, transport) as client:
+        assert await connection_used(client) == 0
+        assert counts(transport) == (0, 0, 0)
+        assert await connection_used(client) == 0
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    "head", [b"HTTP/2.0 200 OK\r\n", b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 101]
+)
+async def test_a_response_that_is_refused_leaves_no_connection(head: bytes) -> None:
+    transport = leasing(9)
+    script = sends(head + b"Content-Length: 0\r\n\r\n")
+    async with ScriptedServer(script) as server, client_of(server, transport) as client:
+        with pytest.raises(httpx.RemoteProtocolError) as caught:
+            await client.get("/")
+        assert isinstance(caught.value.__cause__.__cause__, RefusedResponseError)  # type: ignore[union-attr]
+        assert counts(transport) == (0, 0, 0)
+        await server.until(lambda: server.open == 0)
 
 
 # --- What fails on the way

@@ -23,6 +23,7 @@ import anyio
 import httpcore
 import httpx
 
+from little_pay_async._transport.http1 import MAX_HEADERS, RefusedResponseError
 from little_pay_async._transport.interface import RequestPool, ignore, limit_of
 from little_pay_async._transport.lease import (
     Close,
@@ -190,6 +191,9 @@ class LeasingPool(RequestPool):
         finally:
             await close_all(surplus)
         response = await pool.handle_async_request(lease.to_send())
+        refusal = _refusal(response)
+        if refusal is not None:
+            raise httpcore.RemoteProtocolError(str(refusal)) from refusal
         return httpcore.Response(
             response.status,
             headers=response.headers,
@@ -212,8 +216,38 @@ class LeasingPool(RequestPool):
             return
         self._leases.remove(lease)
         to_close = lease.holds()
-        if reusable and not self._closed and lease.pool is not None:
-            self._idle.append((lease.pool, time.monotonic()))
+        pool = lease.pool
+        if reusable and not self._closed and pool is not None and not _says_more(pool):
+            self._idle.append((pool, time.monotonic()))
             to_close = []
         self._free_place()
         await close_all(to_close)
+
+
+def _refusal(response: httpcore.Response) -> RefusedResponseError | None:
+    """Return why a response is refused, if h11 takes one that it should not take."""
+    version = response.extensions.get("http_version", b"HTTP/1.1")
+    if version not in {b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2"}:  # no status line says HTTP/2
+        refusal = RefusedResponseError("its status line is not one of HTTP/1.1")
+    elif len(response.headers) > MAX_HEADERS:
+        refusal = RefusedResponseError(f"it has more than {MAX_HEADERS} headers")
+    else:
+        return None
+    refusal.status = response.status
+    return refusal
+
+
+def _says_more(pool: httpcore.AsyncConnectionPool) -> bool:
+    """Return whether more has come than the response: httpcore would give it to the next request.
+
+    It knows no public way to find that out. Where the private one is gone, no connection is used
+    again.
+    """
+    for connection in pool.connections:
+        inner: object = connection
+        while (within := getattr(inner, "_connection", None)) is not None:
+            inner = within
+        reader = getattr(inner, "_h11_state", None)
+        if reader is None or reader.trailing_data[0]:
+            return True
+    return False
