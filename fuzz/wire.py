@@ -12,7 +12,7 @@ import little_pay_async as lp
 from little_pay_async import _wire
 from little_pay_async._masking import Secret
 
-SECRET = "CANARY-api-key-7f3a"  # noqa: S105 - made up
+SECRET = "made-up-key-7f3a"  # noqa: S105 - made up
 NUMBER = "254712345678"
 CALLS: list[tuple[_wire.Call, Callable[[lp.Envelope], Any], type]] = [
     (_wire.status("ORDER42"), _wire.read_payment, lp.Payment),
