@@ -28,7 +28,6 @@ from typing import Any
 
 import attrs
 
-from little_pay_async import _wire
 from little_pay_async._callback_results import PaymentCallback, RefundCallback
 from little_pay_async._errors import (
     ConfigurationError,
@@ -37,6 +36,7 @@ from little_pay_async._errors import (
     LittlePayError,
     StaleCallbackError,
 )
+from little_pay_async._wire.callbacks import read_callback
 
 try:
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -191,7 +191,7 @@ class CallbackVerifier:
                 "no public key given fits its signature: it is forged, it was altered, or `body` "
                 "is not what came, byte for byte"
             )
-        return self._stale(int(timestamp), now) or _wire.read_callback(body)
+        return self._stale(int(timestamp), now) or read_callback(body)
 
     def _stale(self, timestamp: int, now: float) -> StaleCallbackError | None:
         late = now - timestamp

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from little_pay_async import BillingAddress, CallbackError, PaymentStatus, Provider
-from little_pay_async import _wire as wire
+from little_pay_async._wire import callbacks as wire
 from little_pay_async.callbacks import PaymentCallback, RefundCallback
 
 from .signers import PAYMENT, REFUND, compact

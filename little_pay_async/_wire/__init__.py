@@ -4,6 +4,8 @@
 means, `shapes` turns envelopes into models, `callbacks` what Little Pay posts to us. Nothing else
 knows how Little Pay writes things, and no exception leaves here but `InvalidInputError` for a wrong
 argument: what is wrong with an answer or a callback is returned.
+
+`callbacks` is imported by itself, so that who is not called back does not load it.
 """
 
 from little_pay_async._wire.answers import (
@@ -20,7 +22,6 @@ from little_pay_async._wire.arguments import (
     mobile_of,
     payable_provider,
 )
-from little_pay_async._wire.callbacks import read_callback
 from little_pay_async._wire.calls import (
     TOKEN_ID,
     Auth,
@@ -52,7 +53,6 @@ __all__ = [
     "outcome_unknown",
     "payable_provider",
     "process",
-    "read_callback",
     "read_envelope",
     "read_intent",
     "read_payment",
