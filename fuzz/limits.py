@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 SECONDS = 0.05  # of this process's time, for everything that is checked with one input
 GROWTH = 1024  # bytes: what a few objects take
-REPEATED = 300
+REPEATED = 100
 EVERY = 20_000
 
 

@@ -23,7 +23,8 @@ def main(name: str, seconds: str, folder: str) -> None:
     options = [
         f"-max_total_time={seconds}",
         "-max_len=2048",
-        "-timeout=20",
+        "-timeout=300",  # looking for growth takes a while
+        "-report_slow_units=300",
         "-rss_limit_mb=1024",
         f"-artifact_prefix={folder}/{name}-",
         "-verbosity=1",

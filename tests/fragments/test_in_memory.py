@@ -16,12 +16,13 @@ from ..leases import a_few_steps
 from ..sessions import session
 from ..tls_peers import client_context
 from .in_memory import Answer, Network, first, in_memory, in_two, one_by_one
-from .scenes import FRAMINGS, SCENES, Framing, Scene, each_framing, each_scene, places
+from .scenes import EVERY, FRAMINGS, SCENES, Framing, Scene, each_framing, each_scene, places
 
 pytestmark = [pytest.mark.anyio, pytest.mark.asyncio_only]
 
 plain_and_tls = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 STEP = 40
+WITH_TLS = 7 if EVERY else 120  # which takes longer
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +73,11 @@ async def test_every_prefix_that_a_server_sends(
 ) -> None:
     stream = b"".join(framing.wire(scene.answer))
     ends_well = then == "goodbye" or (then == "end" and not tls)
-    step = STEP * (3 if tls else 1)
+    # What TLS makes of every prefix is seen below.
+    some = places(stream, step=WITH_TLS, every=False) if tls else places(stream, step=STEP)
     with in_memory(Network(tls=tls)) as network:
         async with session_by(network) as pay:
-            for place in (0, *places(stream, step=step), len(stream)):
+            for place in (0, *some, len(stream)):
                 is_whole = framing.is_whole(stream[:place], scene.answer, ends_well=ends_well)
                 answer = Answer([stream[:place]] if place else [], then=then)
                 await check(scene, pay, network, answer, is_right=is_whole)
@@ -95,7 +97,7 @@ async def test_every_prefix_of_the_records(
             await check(scene, pay, network, Answer(parts, then="goodbye"), is_right=True)
             await a_few_steps()  # in which the goodbye comes
             length = len(network.stream)
-            for place in (0, *places(network.stream, step=3 * STEP), length):
+            for place in (0, *places(network.stream, step=WITH_TLS), length):
                 answer = Answer(parts, first(place), then)
                 is_whole = place == length and not framing.until_end
                 await check(scene, pay, network, answer, is_right=is_whole)
@@ -113,7 +115,7 @@ async def test_every_split_in_two(
         async with session_by(network) as pay:
             then = "goodbye" if framing.until_end else ""
             await check(scene, pay, network, Answer(parts, then=then), is_right=True)
-            for place in places(network.stream, step=STEP * (3 if tls else 1)):
+            for place in places(network.stream, step=WITH_TLS if tls else STEP):
                 network.pieces = 0
                 await check(scene, pay, network, Answer(parts, in_two(place), then), is_right=True)
                 assert tls or network.pieces == 2

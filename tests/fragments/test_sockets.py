@@ -24,7 +24,7 @@ from .scenes import EVERY, FRAMINGS, Framing, Scene, each_scene, places
 pytestmark = pytest.mark.anyio
 
 plain_and_tls = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-STEP = 10 if EVERY else 200
+STEP = 25 if EVERY else 200
 ASYNCIO, UVLOOP, TRIO = ("asyncio", {}), ("asyncio", {"use_uvloop": True}), ("trio", {})
 # All in one test, for servers and sessions take time too, unless that has much to do.
 some_framings = pytest.mark.parametrize(
