@@ -86,6 +86,16 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Every fault x operation x plain and TLS x transport; writes docs/what-happens-when.md."""
+    session.install(EXTRAS, *group("test"))
+    session.run(
+        *("python", "-m", "pytest", "tests/faults", "--every-cell", *session.posargs),
+        env=INSTALLED_ONLY,
+    )
+
+
+@nox.session
 def fragments(session: nox.Session) -> None:
     """Every prefix and every split of every documented answer; the suite has some of them."""
     session.install(EXTRAS, *group("test"))
