@@ -2,6 +2,7 @@
 
 import logging
 import math
+import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from datetime import datetime
@@ -98,6 +99,7 @@ class Watch:
         self._open_ended = keys is None  # ... until `close()`; else until the source is empty
         self._tasks: anyio.abc.TaskGroup | None = None
         self._left = False
+        self._thread: int | None = None  # ... in which it was entered
         self._news: anyio.Event | None = None
 
     def __repr__(self) -> str:
@@ -113,6 +115,7 @@ class Watch:
         tasks = anyio.create_task_group()
         await tasks.__aenter__()
         self._tasks = tasks
+        self._thread = threading.get_ident()
         self._rota.start(tasks, learn=self._learn, settle=self._settle, fail=self._fail)
         try:
             if isinstance(self._source, AsyncIterable):
@@ -173,14 +176,20 @@ class Watch:
 
         Raises:
             InvalidInputError: It is no key.
-            RuntimeError: The watch was closed, or has ended.
+            RuntimeError: The watch was closed, has ended, or is another thread's.
         """
+        self._check_thread()
         if self._closed or self._left:
             raise RuntimeError("the watch is closed: no key can be added any more")
         self._add(_wire.key_of(key))
 
     def close(self) -> None:
-        """Say that no more keys will be added: the iteration ends when all have settled."""
+        """Say that no more keys will be added: the iteration ends when all have settled.
+
+        Raises:
+            RuntimeError: The watch is another thread's.
+        """
+        self._check_thread()
         self._closed = True
         self._tell()
 
@@ -196,7 +205,11 @@ class Watch:
         Returns:
             False where there was nothing left to settle, for a refund's callback, and for a status
             that is not final.
+
+        Raises:
+            RuntimeError: The watch is another thread's.
         """
+        self._check_thread()
         if not _is_payment(callback):  # a refund's says nothing about the payment
             return False
         if self._left or not callback.status.is_final:
@@ -239,6 +252,14 @@ class Watch:
             requests=self._requests_of_ended + sum(entry.requests for entry in self._open.values()),
             retries=self._rota.retried,
         )
+
+    def _check_thread(self) -> None:
+        # Web frameworks run what is not async in worker threads, where all seems well for a while.
+        if self._thread is not None and self._thread != threading.get_ident():
+            raise RuntimeError(
+                "a watch is used in the thread of its event loop only: do it in an `async def`, or "
+                "through anyio.from_thread.run_sync"
+            )
 
     def _add(self, key: str) -> None:
         if key in self._open or key in self._ended:
