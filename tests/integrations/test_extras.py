@@ -1,0 +1,49 @@
+"""Each module needs its own extra, says so, and loads no other."""
+
+import inspect
+import subprocess
+import sys
+import typing
+
+import pytest
+
+from little_pay_async import AsyncLittlePay
+from little_pay_async.integrations._opening import SessionOptions
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", ["fastapi", "aiohttp"])
+def test_without_its_extra_a_module_says_how_to_install_it(name: str) -> None:
+    done = run(
+        f"import sys; sys.modules['{name}'] = None\nimport little_pay_async.integrations.{name}"
+    )
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: ")
+    assert last.endswith(f"run pip install 'little-pay-async[{name}]'")
+
+
+@pytest.mark.parametrize("name", ["fastapi", "aiohttp"])
+def test_a_module_loads_no_framework_but_its_own(name: str) -> None:
+    done = run(
+        f"import sys, little_pay_async.integrations.{name}\n"
+        "print({'fastapi', 'aiohttp', 'taskiq'} & sys.modules.keys())"
+    )
+    assert done.stdout.strip() == f"{{'{name}'}}", done.stderr
+
+
+def test_the_library_alone_loads_no_framework() -> None:
+    done = run(
+        "import sys, little_pay_async, little_pay_async.integrations\n"
+        "print({'fastapi', 'aiohttp', 'taskiq', 'pydantic', 'cryptography'} & sys.modules.keys())"
+    )
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_session_options_are_what_the_session_takes() -> None:
+    takes = inspect.signature(AsyncLittlePay, eval_str=True).parameters
+    options = typing.get_type_hints(SessionOptions)
+    assert {name: parameter.annotation for name, parameter in takes.items()} == options
