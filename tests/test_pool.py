@@ -359,6 +359,42 @@ async def test_a_request_of_httpcore_needs_no_extensions() -> None:
     async with ScriptedServer(answers) as server, new_pool() as pool:
         answer = await pool.handle_async_request(httpcore.Request("GET", server.base_url))
         assert (answer.status, await answer.aread()) == (200, b"0")
-        assert answer.extensions == {"http_version": b"HTTP/1.1", "reason_phrase": b"OK"}
+        assert answer.extensions == {
+            "http_version": b"HTTP/1.1",
+            "reason_phrase": b"OK",
+            "whole_body": b"0",
+        }
     await a_few_steps()
     assert state(pool) == (0, 0, 0)
+
+
+CHUNKS = "Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 5\r\n\r\nhello", CHUNKS])
+async def test_a_body_that_came_with_its_head_is_at_hand_and_can_be_read_as_well(
+    framing: str,
+) -> None:
+    async def script(exchange: Exchange) -> None:
+        await exchange.send(f"HTTP/1.1 200 OK\r\n{framing}".encode())
+
+    async with ScriptedServer(script) as server, new_pool() as pool:
+        answer = await pool.handle_async_request(httpcore.Request("GET", server.base_url))
+        assert answer.extensions["whole_body"] == b"hello"
+        assert state(pool) == (0, 1, 0)  # before it is read
+        assert await answer.aread() == b"hello"
+
+
+async def test_a_body_that_is_still_coming_is_not_at_hand() -> None:
+    rest = anyio.Event()
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell")
+        await rest.wait()
+        await exchange.send(b"o")
+
+    async with ScriptedServer(script) as server, new_pool() as pool:
+        answer = await pool.handle_async_request(httpcore.Request("GET", server.base_url))
+        assert "whole_body" not in answer.extensions
+        rest.set()
+        assert await answer.aread() == b"hello"

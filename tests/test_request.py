@@ -7,11 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from little_pay_async._transport.request import body_of, head_of
+from little_pay_async._transport.request import RequestWriter
 
 pytestmark = pytest.mark.anyio
 
 Headers = Sequence[tuple[bytes, bytes]]
+
+
+def head_of(request: httpcore.Request) -> bytes | None:
+    return RequestWriter().head(request)
+
+
+async def body_of(request: httpcore.Request) -> tuple[bytes, bool] | None:
+    return await RequestWriter().body(request)
 
 
 class Parts:
@@ -170,3 +178,30 @@ async def test_a_request_says_whether_it_is_the_last(
         assert await body_of(request(headers, method=b"GET")) == (b"", is_last)
         assert await body_of(request([*headers, LENGTH], b"abc")) == (b"abc", is_last)
         assert await body_of(request([*headers, CHUNKED])) == (b"0\r\n\r\n", is_last)
+
+
+A, B, BROKEN = [(b"Host", b"a")], [(b"Host", b"b"), LENGTH], [(b"Host", b"a\r\nEvil: b")]
+
+
+async def test_what_is_kept_of_the_last_request_is_used_for_one_with_the_same_headers_only() -> (
+    None
+):
+    writer = RequestWriter()
+    for headers in (A, A, B, A, BROKEN, BROKEN, B, B, BROKEN, A):
+        for target in (b"/", b"/b", b"/ b"):
+            asked = request(headers, b"abc", target=target)
+            assert writer.head(asked) == head_of(asked)
+            assert await writer.body(asked) == await body_of(asked)
+
+
+def test_headers_that_are_changed_in_place_are_looked_at_again() -> None:
+    writer, asked = RequestWriter(), request([(b"Host", b"a")])
+    assert writer.head(asked) is not None
+    asked.headers[0] = (b"Host", b"a\r\nEvil: b")
+    assert writer.head(asked) is None
+
+
+def test_what_is_kept_is_not_shown() -> None:
+    writer = RequestWriter()
+    writer.head(request([(b"X-API-KEY", b"hunter2")]))
+    assert "hunter2" not in repr(writer) + repr(vars(writer)["_fields"])

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 
 import httpcore
 
@@ -20,6 +21,7 @@ from little_pay_async._transport.alarms import Alarms
 from little_pay_async._transport.bounds import Bounds
 from little_pay_async._transport.connection import Connection, Origin
 from little_pay_async._transport.interface import Trace
+from little_pay_async._transport.request import RequestWriter
 from little_pay_async._transport.tcp import connect
 from little_pay_async._transport.tls import Tls
 
@@ -50,6 +52,7 @@ class Connector:
         self._bounds = bounds
         self._alarms = Alarms()
         self._buffer = memoryview(bytearray(_BUFFER))
+        self._writer = RequestWriter()
         self._on_end = on_end
         self._sessions: dict[Origin, tuple[ssl.SSLSession, float]] = {}
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -143,9 +146,7 @@ class Connector:
         """Return what makes the protocol of a new connection."""
         scheme, _, _, name = origin
         if scheme != b"https":
-            return lambda: Connection(
-                origin, alarms=self._alarms, buffer=self._buffer, on_end=self._on_end
-            )
+            return partial(self._connection, origin)
         now = asyncio.get_running_loop().time()
         known = self._sessions.get(origin)
         session = known[0] if known is not None and now - known[1] <= _SESSION_SECONDS else None
@@ -165,11 +166,17 @@ class Connector:
             tls = Tls(self._ssl_context, name, session)
         except (TypeError, ValueError) as error:
             raise httpcore.ConnectError(f"TLS can't ask for that name: {error}") from error
-        return lambda: Connection(
+        return partial(self._connection, origin, tls, keep)
+
+    def _connection(
+        self, origin: Origin, tls: Tls | None = None, on_tls: Callable[[Tls], bool] | None = None
+    ) -> Connection:
+        return Connection(
             origin,
             alarms=self._alarms,
             buffer=self._buffer,
+            writer=self._writer,
             on_end=self._on_end,
             tls=tls,
-            on_tls=keep,
+            on_tls=on_tls,
         )

@@ -26,7 +26,7 @@ from little_pay_async._transport.http1 import (
     ResponseReader,
 )
 from little_pay_async._transport.interface import Trace, ignore, limit_of
-from little_pay_async._transport.request import body_of, head_of
+from little_pay_async._transport.request import RequestWriter
 from little_pay_async._transport.tcp import KEEPALIVE
 from little_pay_async._transport.tls import Tls
 
@@ -42,6 +42,7 @@ class Connection(asyncio.BufferedProtocol):
         alarms: Of all connections of its pool.
         buffer: What is read goes through it: the same for all, for each read is over at once. A
             plain protocol's reads allocate 256 KiB each, which costs more than reading.
+        writer: Of the requests of all connections of its pool.
         on_end: Told once, when the connection has ended by itself.
         tls: If it is to be encrypted.
         on_tls: Told whenever something came by TLS, until it has seen what it wants to see, or the
@@ -55,7 +56,7 @@ class Connection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_alarms", "_buffer", "_descriptor", "_loop", "_on_end", "_on_tls", "_paused", "_problem",
-        "_shaken", "_tls", "_transport", "_waiter", "ended", "origin", "reader",
+        "_shaken", "_tls", "_transport", "_waiter", "_writer", "ended", "origin", "reader",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +65,7 @@ class Connection(asyncio.BufferedProtocol):
         *,
         alarms: Alarms,
         buffer: memoryview,
+        writer: RequestWriter,
         on_end: Callable[["Connection"], None],
         tls: Tls | None = None,
         on_tls: Callable[[Tls], bool] | None = None,
@@ -74,6 +76,7 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._alarms = alarms
         self._buffer = buffer
+        self._writer = writer
         self._descriptor = -1
         self._tls = tls
         self._shaken = tls is None
@@ -112,7 +115,7 @@ class Connection(asyncio.BufferedProtocol):
             raise self._nothing_sent()
         if trace is not None:
             await trace("http11.send_request_headers.started", {"request": request})
-        problem = self._write(request, await body_of(request))
+        problem = self._write(request, await self._writer.body(request))
         if problem is not None:
             raise problem
         if self._paused or trace is not None:
@@ -249,7 +252,7 @@ class Connection(asyncio.BufferedProtocol):
         self, request: httpcore.Request, body: tuple[bytes, bool] | None
     ) -> Exception | None:
         """Write a request out, or return why it can't be sent."""
-        head = head_of(request)
+        head = self._writer.head(request)
         if head is None:
             return httpcore.LocalProtocolError(
                 "a method, target or header has characters that HTTP does not allow there"

@@ -144,6 +144,10 @@ class ResponseReader:
         where = "within a head" if self._buffer or self._interim else "without a response"
         raise BrokenResponseError(f"the connection ended {where}")
 
+    def peek(self) -> bytes:
+        """Return what `take` would."""
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+
     def take(self) -> bytes:
         """Return what has come of the body since this was called last."""
         if len(self._parts) == 1:

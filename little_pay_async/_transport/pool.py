@@ -5,7 +5,8 @@ Rules of this file:
 - A place is taken before a connection is made, and freed when it has ended. A step costs the same
   however many connections and waiting requests there are.
 - Who finds neither an idle connection nor a place waits, and is served in the order of asking.
-- A connection is given back as soon as its response is there as a whole, before it is read.
+- A connection is given back as soon as its response is there as a whole, before it is read. Its
+  body is then in `extensions["whole_body"]` too, for those who know, and need not be closed.
 - A request may bring `extensions["progress"]`, which is told by `waiting()` and `sending()` whether
   a byte of it may have left.
 - A request that asks for it (`extensions["fresh_connection"]`) goes out on a connection that nobody
@@ -134,13 +135,12 @@ class Pool(RequestPool):
             raise
         kind = Body if trace is None else TracedBody
         body = kind(connection, reader, request, self.let_go)
+        extensions = {"http_version": reader.http_version, "reason_phrase": reader.reason}
         if reader.complete:
             body.let_go()
+            extensions["whole_body"] = reader.peek()
         return httpcore.Response(
-            reader.status,
-            headers=reader.headers,
-            content=body,
-            extensions={"http_version": reader.http_version, "reason_phrase": reader.reason},
+            reader.status, headers=reader.headers, content=body, extensions=extensions
         )
 
     async def aclose(self) -> None:
