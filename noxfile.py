@@ -1,6 +1,11 @@
 """Every check of this project: `nox` runs the usual ones, `nox --list` names them all."""
 
+import json
+import shutil
+import subprocess
 import sys
+import tarfile
+from itertools import chain
 from pathlib import Path
 
 import nox
@@ -17,11 +22,21 @@ PYTHONS = nox.project.python_versions(PYPROJECT)
 EXTRAS = ".[aiohttp,callbacks,cli,fastapi,sandbox,uvloop]"
 # The working directory stays off sys.path: the installed package is the one that is run.
 INSTALLED_ONLY = {"PYTHONSAFEPATH": "1"}
+LOCK = "requirements-dev.lock"
+# What git has and a distribution of sources has not.
+NOT_IN_SDIST = (".ci/", ".gitattributes")
 
 
 def group(name: str) -> list[str]:
     """The requirements of a dependency group."""
     return list(nox.project.dependency_groups(PYPROJECT, name))
+
+
+def needed() -> list[str]:
+    """What the lock must cover: the package's requirements, its extras' and what develops it."""
+    project = PYPROJECT["project"]
+    extras = [project["optional-dependencies"][extra] for extra in EXTRAS[2:-1].split(",")]
+    return [*project["dependencies"], *chain.from_iterable(extras), *group("dev")]
 
 
 @nox.session
@@ -35,8 +50,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Both type checkers, and that every public name is fully typed."""
-    session.install(EXTRAS, *group("types"), *group("test"), "nox")
+    """Both type checkers, and that every public name is fully typed, with what the lock names."""
+    session.install("--require-hashes", "--requirement", LOCK)
+    session.install("--no-deps", ".")
+    session.install("--no-index", *needed())  # all is there, or the lock is stale
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "little_pay_async", "--ignoreexternal")
@@ -104,6 +121,68 @@ def fragments(session: nox.Session) -> None:
 
 
 @nox.session
+def secrets(session: nox.Session) -> None:
+    """The tests of the client, with a look at every exception that leaves a frame of ours."""
+    if sys.version_info < (3, 12):
+        session.skip("sys.monitoring is of Python 3.12")
+    session.install(EXTRAS, *group("test"))
+    chosen = session.posargs or [*map(str, sorted(Path("tests").glob("test_client*.py")))]
+    session.run("python", "-m", "pytest", "--every-raise", *chosen, env=INSTALLED_ONLY)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Write the lock of what is developed with, for every platform; `-- --check`: is it stale?"""
+    session.install("uv")
+    written = Path(session.create_tmp()).resolve() / LOCK
+    if Path(LOCK).exists() and "--upgrade" not in session.posargs:
+        shutil.copy(LOCK, written)  # what is in it stays, as far as pyproject.toml allows
+    session.run(
+        *("uv", "pip", "compile", "pyproject.toml", "--quiet", "--universal"),
+        *("--python-version", PYTHONS[0], "--group", "dev", "--generate-hashes"),
+        *(f"--extra={extra}" for extra in EXTRAS[2:-1].split(",")),
+        # It names packages and hashes, and nothing of the machine on which it was made.
+        *("--no-header", "--no-annotate", "--no-emit-index-url", "--output-file", str(written)),
+        silent=True,
+    )
+    if "--check" not in session.posargs:
+        shutil.copy(written, LOCK)
+    elif written.read_text() != Path(LOCK).read_text():
+        session.error(f"{LOCK} is stale: run `nox -s lock`")
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Known vulnerabilities of what the lock names; skipped where nobody can be asked."""
+    session.install("pip-audit")
+    report = Path(session.create_tmp()).resolve() / "audit.json"
+    report.unlink(missing_ok=True)
+    session.run(
+        *("pip-audit", "--requirement", LOCK, "--require-hashes", "--disable-pip"),
+        *("--progress-spinner=off", "--format=json", "--output", str(report), *session.posargs),
+        success_codes=[0, 1],  # 1: something was found, or nobody could be asked
+        silent=True,
+    )
+    if not report.exists():
+        session.skip("NOTHING WAS AUDITED: the advisory service is not reachable")
+    packages = json.loads(report.read_text())["dependencies"]
+    # It calls "no known vulnerabilities" what it could not ask for.
+    passed_over = [package["name"] for package in packages if "skip_reason" in package]
+    if len(passed_over) == len(packages):
+        session.skip("NOTHING WAS AUDITED: the advisory service knows none of the packages")
+    found = [
+        f"{package['name']} {package['version']}: {problem['id']}"
+        for package in packages
+        for problem in package.get("vulns", ())
+    ]
+    if passed_over:
+        session.warn(f"not audited: {', '.join(passed_over)}")
+    if found:
+        session.error("vulnerable: " + ", ".join(found))
+    session.log(f"audited {len(packages) - len(passed_over)} packages: nothing is known of them")
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Coverage-guided fuzzing by atheris, 60 s a target; `-- 300 http1` for longer and for one."""
     session.install(EXTRAS, *group("fuzz"))
@@ -136,6 +215,7 @@ def package(session: nox.Session) -> None:
     wheel, sdist = next(dist.glob("*.whl")), next(dist.glob("*.tar.gz"))
     session.run("twine", "check", "--strict", str(wheel), str(sdist))
     session.run("check-wheel-contents", str(wheel))
+    check_sdist(session, sdist)
     session.run("python", "-m", "venv", "--clear", str(bare))
     python = str(bare / ("Scripts" if sys.platform == "win32" else "bin") / "python")
     session.run(python, "-m", "pip", "install", "--quiet", str(wheel), external=True)
@@ -143,3 +223,24 @@ def package(session: nox.Session) -> None:
     session.chdir(folder)
     show = "import little_pay_async as it; print('imported', it.__version__, 'from', it.__file__)"
     session.run(python, "-P", "-c", show, external=True)
+
+
+def check_sdist(session: nox.Session, sdist: Path) -> None:
+    """Check that an sdist has every file that git tracks, but for a few, and nothing else."""
+    if not Path(".git").exists():
+        session.warn("the sdist's files were not checked: this is no checkout of git")
+        return
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"],  # noqa: S607 - git's, wherever it is
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    tracked = {name for name in listed.stdout.split("\0") if name}
+    expected = {name for name in tracked if not name.startswith(NOT_IN_SDIST)} | {"PKG-INFO"}
+    with tarfile.open(sdist) as archive:
+        files = {member.name.partition("/")[2] for member in archive if member.isfile()}
+    missing, surplus = sorted(expected - files), sorted(files - expected)
+    if missing or surplus:
+        session.error(f"the sdist lacks {missing} and has {surplus} that git does not track")
+    session.log(f"the sdist has the {len(files)} files that it should have")
