@@ -2,9 +2,9 @@
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 import anyio.abc
@@ -13,10 +13,13 @@ from starlette.requests import Request
 
 from little_pay_async.sandbox import signing
 from little_pay_async.sandbox.app import encode, make_app
+from little_pay_async.sandbox.background import LooseTasks
 from little_pay_async.sandbox.book import Book, Entry, Refund
 from little_pay_async.sandbox.callbacks import PostedCallback, is_posted_to, post
+from little_pay_async.sandbox.credentials import Credentials, made_up
 from little_pay_async.sandbox.in_process import InProcessTransport
 from little_pay_async.sandbox.outcomes import Outcome
+from little_pay_async.sandbox.passing import pass_time
 from little_pay_async.sandbox.received import Received
 from little_pay_async.sandbox.serving import File, serving
 from little_pay_async.sandbox.shapes import callback_shape, refund_callback_shape
@@ -24,15 +27,6 @@ from little_pay_async.sandbox.weather import Weather, weather_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
-
-
-class Credentials(TypedDict):
-    """What `AsyncLittlePay` takes to be let in; made up, and the same in every sandbox."""
-
-    api_key: str
-    client_id: str
-    client_secret: str
-    token_id: str
 
 
 class Sandbox:
@@ -74,12 +68,7 @@ class Sandbox:
         refund_status: str = "COMPLETED",
         merchant: str = "Your shop",
     ) -> None:
-        self.credentials: Credentials = Credentials(
-            api_key="sandbox-api-key",
-            client_id="sandbox-client",
-            client_secret="sandbox-client-secret",  # noqa: S106 - made up
-            token_id="sandbox-token",  # noqa: S106
-        )
+        self.credentials: Credentials = made_up()
         self.hold: float = hold
         self.weather: Weather | None = weather
         self.refund_status: str = refund_status
@@ -88,11 +77,12 @@ class Sandbox:
         self.callbacks: list[PostedCallback] = []
         self.book: Book = Book()
         self.app: ASGIApp = make_app(self)
-        self._tasks: anyio.abc.TaskGroup | None = None
+        self._tasks: anyio.abc.TaskGroup | LooseTasks | None = None
+        self._block: anyio.abc.TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
+        self._tasks = self._block = anyio.create_task_group()
+        await self._block.__aenter__()
         return self
 
     async def __aexit__(
@@ -101,11 +91,26 @@ class Sandbox:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        tasks, self._tasks = self._tasks, None
-        if tasks is not None:
-            tasks.cancel_scope.cancel()
+        block, self._block, self._tasks = self._block, None, None
+        if block is not None:
+            block.cancel_scope.cancel()
             # Not told of the block's exception, which it would wrap in a group.
-            await tasks.__aexit__(None, None, None)
+            await block.__aexit__(None, None, None)
+
+    @classmethod
+    @contextlib.contextmanager
+    def without_block(cls) -> Iterator[Self]:
+        """Give a sandbox for fixtures that run in no event loop, or in a task of their own.
+
+        It is open from the start, on asyncio, and works in the event loop of whoever asks it.
+        """
+        sandbox = cls()
+        sandbox._tasks = tasks = LooseTasks()
+        try:
+            yield sandbox
+        finally:
+            sandbox._tasks = None
+            tasks.cancel()
 
     @property
     def transport(self) -> httpx.AsyncBaseTransport:
@@ -116,6 +121,23 @@ class Sandbox:
     def public_key(self) -> str:
         """The public key of `signed_callback`, as PEM; for a `CallbackVerifier`."""
         return signing.public_key()
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass at once, for everything in this event loop, and let it all be done.
+
+        Holds run out, magic numbers answer, intents expire, timeouts and pauses of sessions end,
+        and so do the timers of the app that is tested: each at its time and in its turn. What
+        waits for other processes or threads holds time up for some milliseconds only. Signed
+        callbacks, whose time is that of the wall, are as fresh as ever.
+
+        Args:
+            seconds: How many.
+
+        Raises:
+            RuntimeError: The event loop is neither asyncio's own nor trio's with a
+                `trio.testing.MockClock`.
+        """
+        await pass_time(seconds)
 
     def settle(self, key: str, status: str, message: str = "Settled by the sandbox") -> None:
         """Give a payment a status, as its provider would: held polls are answered at once.
@@ -248,7 +270,7 @@ class Sandbox:
         if outcome.status is not None:
             tasks.start_soon(self._pick_up, entry, outcome.status, outcome)
 
-    def _opened(self) -> anyio.abc.TaskGroup:
+    def _opened(self) -> anyio.abc.TaskGroup | LooseTasks:
         if self._tasks is None:
             raise RuntimeError("A sandbox must be open: async with Sandbox() as sandbox")
         return self._tasks
