@@ -38,7 +38,9 @@ def read(parts: list[bytes], *, method: bytes = b"GET", cut_off: bool = False) -
             reader.feed(part)
             came += len(part)
             check_held(reader, came)
-            body += reader.take()
+            shown = reader.peek()
+            assert reader.take() == shown
+            body += shown
     except ERRORS as error:
         check_failed(reader)
         return (type(error), type(error))
