@@ -121,6 +121,18 @@ def fragments(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """What takes long: restarts under load, leaks, a real proxy, and many payments in bad weather."""
+    session.install(EXTRAS, *group("test"))
+    long = INSTALLED_ONLY | {"SOAK": "1"}
+    session.run(
+        *("python", "-m", "pytest", "-s", "--timeout=7200", "-o", "python_files=soak_*.py"),
+        *(session.posargs or ["tests/soak", "tests/test_money_model.py"]),
+        env=long,
+    )
+
+
+@nox.session
 def secrets(session: nox.Session) -> None:
     """The tests of the client, with a look at every exception that leaves a frame of ours."""
     if sys.version_info < (3, 12):
@@ -203,9 +215,18 @@ def demo(session: nox.Session) -> None:
     session.run("little-pay", "demo", *session.posargs, env=INSTALLED_ONLY)
 
 
+def environment(session: nox.Session, folder: Path, *requirements: str) -> str:
+    """Make an environment of its own with these alone, and return its Python."""
+    session.run("python", "-m", "venv", "--clear", str(folder))
+    python = str(folder / ("Scripts" if sys.platform == "win32" else "bin") / "python")
+    session.run(python, "-m", "pip", "install", "--quiet", *requirements, external=True)
+    session.run(python, "-m", "pip", "check", external=True)
+    return python
+
+
 @nox.session
 def package(session: nox.Session) -> None:
-    """Build the distributions, look into them, and import the wheel from a bare environment."""
+    """Build the distributions, look into them, and use the wheel as its users do."""
     session.install(*group("package"))
     folder = Path(session.create_tmp()).resolve()
     dist, bare = folder / "dist", folder / "bare"
@@ -216,13 +237,19 @@ def package(session: nox.Session) -> None:
     session.run("twine", "check", "--strict", str(wheel), str(sdist))
     session.run("check-wheel-contents", str(wheel))
     check_sdist(session, sdist)
-    session.run("python", "-m", "venv", "--clear", str(bare))
-    python = str(bare / ("Scripts" if sys.platform == "win32" else "bin") / "python")
-    session.run(python, "-m", "pip", "install", "--quiet", str(wheel), external=True)
-    session.run(python, "-m", "pip", "check", external=True)
+    projects = Path("tests/user_projects").resolve()
     session.chdir(folder)
+    python = environment(session, bare, str(wheel))
     show = "import little_pay_async as it; print('imported', it.__version__, 'from', it.__file__)"
     session.run(python, "-P", "-c", show, external=True)
+    # What a user's project has: the library, its sandbox, and what runs its tests.
+    shop = folder / "shop"
+    shutil.rmtree(shop, ignore_errors=True)
+    python = environment(session, shop, f"{wheel}[sandbox]", "pytest", "pytest-asyncio")
+    for project in projects.glob("*.py"):
+        shutil.copy(project, shop / f"test_{project.name}")
+    session.chdir(shop)
+    session.run(python, "-m", "pytest", "-q", "-W", "error", external=True)
 
 
 def check_sdist(session: nox.Session, sdist: Path) -> None:
