@@ -93,6 +93,13 @@ def as_documented(document: str, port: str) -> list[list[str]]:
     return [shlex.split(line.replace(f":{own[1]}", f":{port}")) for line in curls]
 
 
+def test_the_readme_has_the_commands_of_the_shop() -> None:
+    shown = "".join(blocks("README.md", "shell"))
+    for block in blocks("docs/fastapi.md", "shell")[1:]:
+        for line in block.splitlines():
+            assert line.removeprefix("pip install ") in shown
+
+
 def run_shop(port: int, tmp_path: Path, **environment: str) -> Any:
     command = "uvicorn --app-dir examples/fastapi_shop shop:app"
     assert command in "".join(blocks("docs/fastapi.md", "shell"))
