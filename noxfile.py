@@ -122,7 +122,7 @@ def fragments(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """What takes long: restarts under load, leaks, a real proxy, and many payments in bad weather."""
+    """What takes long: restarts under load, leaks, a real proxy, many payments in bad weather."""
     session.install(EXTRAS, *group("test"))
     long = INSTALLED_ONLY | {"SOAK": "1"}
     session.run(
