@@ -13,7 +13,7 @@ import pytest
 from little_pay_async import AsyncLittlePay, LittlePayError
 
 from ..leases import a_few_steps
-from ..sessions import session
+from ..sessions import session, without_pauses
 from ..tls_peers import client_context
 from .in_memory import Answer, Network, first, in_memory, in_two, one_by_one
 from .scenes import EVERY, FRAMINGS, SCENES, Framing, Scene, each_framing, each_scene, places
@@ -149,6 +149,7 @@ async def test_a_get_is_made_again_after_every_prefix(
             for place in (0, *places(stream, step=STEP)):
                 if framing.is_whole(stream[:place], scene.answer, ends_well=True):
                     continue
+                without_pauses(pay)  # and with a budget for retries that is full
                 network.requests.clear()
                 network.answer = partial(nth, Answer(parts, first(place), "end"), whole)
                 assert await scene.call(pay) == scene.right
