@@ -113,6 +113,14 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def cancellation(session: nox.Session) -> None:
+    """Every operation, cancelled before each step that it takes; the suite has some of them."""
+    session.install(EXTRAS, *group("test"))
+    every = INSTALLED_ONLY | {"EVERY_STEP": "1"}
+    session.run("python", "-m", "pytest", "tests/cancellation", *session.posargs, env=every)
+
+
+@nox.session
 def fragments(session: nox.Session) -> None:
     """Every prefix and every split of every documented answer; the suite has some of them."""
     session.install(EXTRAS, *group("test"))
