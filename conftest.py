@@ -7,6 +7,8 @@ import inspect
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
+pytest_plugins = ["pytester"]  # for the tests of the leak scan; only here may it be asked for
+
 
 def run(example: Example) -> None:
     """Run a code block; the names of earlier blocks of the same document are there."""

@@ -11,6 +11,8 @@ import anyio
 import pytest
 from hypothesis import settings
 
+from .leak_scan import LeakScan
+
 # On a build machine the same commit gives the same examples; elsewhere every run looks at new ones.
 # No deadlines: a shared machine that stalls for a moment says nothing about the code.
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
@@ -37,6 +39,17 @@ ASYNC_TEST_SECONDS = 30
 def anyio_backend(request: pytest.FixtureRequest) -> object:
     """The event loop that an async test runs on; `pytest.mark.asyncio_only` leaves trio out."""
     return request.param
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    every = "look at every exception that leaves a frame of the package (Python 3.12)"
+    parser.addoption("--every-raise", action="store_true", help=every)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have every test fail in which the library shows a canary."""
+    scan = LeakScan(every_raise=config.getoption("--every-raise"))
+    config.pluginmanager.register(scan, "leak_scan")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,10 +9,11 @@ import httpx
 
 from little_pay_async.sandbox import Received, Sandbox
 
+from .canaries import MOBILE
+
 # httpx's own context would take 20 ms to make, for each client.
 PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 PATIENCE = 25.0  # seconds; httpx's own five are few on a machine with much to do
-MOBILE = "254712345678"
 INTENT: dict[str, Any] = {
     "amount": 100,
     "currency": "KES",

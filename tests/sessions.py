@@ -1,4 +1,4 @@
-"""Sessions for tests: made-up credentials that are easy to find again, and the four operations."""
+"""Sessions for tests, by canaries for credentials, and the four operations."""
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -7,15 +7,9 @@ from typing import Any
 from little_pay_async import AsyncLittlePay, Msisdn
 from little_pay_async._retry import RetryPolicy
 
+from .canaries import CREDENTIALS, MOBILE
 from .servers import ScriptedServer, client_tls
 
-CREDENTIALS = {
-    "api_key": "CANARY-api-key-7f3a",
-    "client_id": "CANARY-client-id-91bd",
-    "client_secret": "CANARY-client-secret-c0de",
-    "token_id": "CANARY-token-id-5e11",
-}
-MOBILE = "254712345678"
 INTENT: dict[str, Any] = {
     "amount": 100,
     "key": "ORDER42",

@@ -4,7 +4,6 @@ Error trackers send the `repr` of every local variable of a traceback's frames, 
 an error included. The frames of the tests are theirs: only the library's are looked at.
 """
 
-import base64
 import json
 import logging
 import pickle
@@ -29,30 +28,31 @@ from little_pay_async import (
     SettlementTimeoutError,
 )
 
+from .canaries import ACCESS_TOKEN, BASIC, CREDENTIALS, MOBILE
 from .servers import (
     Exchange,
     Script,
     ScriptedServer,
     answers_well,
     envelope,
+    in_turn,
     is_silent,
     payment,
     processed,
     refusing_port,
     response,
+    sends,
     server_tls,
 )
-from .sessions import COLLECT, CREDENTIALS, INTENT, MOBILE, OPERATIONS, session
+from .sessions import COLLECT, INTENT, OPERATIONS, session
 from .test_client_faults import BROKEN_HTTP, ROWS
 
 pytestmark = pytest.mark.anyio
 
 PACKAGE = str(Path(little_pay_async.__file__).parent)
-ACCESS_TOKEN = "CANARY-access-token-a11e"
-BASIC = f"{CREDENTIALS['client_id']}:{CREDENTIALS['client_secret']}".encode()
 SECRETS = [
     *CREDENTIALS.values(),
-    base64.b64encode(BASIC).decode(),
+    BASIC,
     ACCESS_TOKEN,
     MOBILE,
     MOBILE[3:],  # as people write it at home
@@ -149,6 +149,7 @@ BREAKS = [name for name, row in ROWS.items() if row.get in {APIConnectionError, 
 
 
 @pytest.mark.parametrize(("name", "tls"), [*product(ROWS, [False]), *product(BREAKS, [True])])
+@pytest.mark.threat("T24")
 async def test_no_fault_shows_a_secret(name: str, tls: bool, log: Log) -> None:
     row = ROWS[name]
     server = ScriptedServer(row.script, tls=server_tls() if tls else None)
@@ -209,6 +210,7 @@ def echoes(status: str, content_type: str) -> Script:
 @pytest.mark.parametrize(
     "status", ["200 OK", "302 Found", "400 Bad", "401 No", "404 None", "429 Many", "500 Oops"]
 )
+@pytest.mark.threat("T9")
 async def test_what_the_server_echoes_is_masked(status: str, content_type: str, log: Log) -> None:
     script = echoes(status, content_type)
     async with ScriptedServer(script) as server, session(server, hold=0.1) as pay:
@@ -266,6 +268,7 @@ def secret_payment() -> bytes:
     return envelope(data)
 
 
+@pytest.mark.threat("T25")
 async def test_results_show_nothing(log: Log) -> None:
     async def script(exchange: Exchange) -> None:
         await exchange.send(response(secret_payment()))
@@ -282,6 +285,7 @@ async def test_results_show_nothing(log: Log) -> None:
         check_nothing_shown(shown_by(caught.value))
 
 
+@pytest.mark.threat("T24")
 async def test_the_token_id_is_on_the_wire_and_nowhere_else(
     log: Log, caplog: pytest.LogCaptureFixture, anyio_backend_name: str
 ) -> None:
@@ -326,6 +330,7 @@ async def test_a_hook_that_fails_shows_nothing_of_ours() -> None:
                 check_nothing_shown(shown_by(caught.value))
 
 
+@pytest.mark.threat("T24")
 async def test_cancellation_shows_nothing() -> None:
     async with ScriptedServer(is_silent) as server, session(server) as pay:
         for operation in ALL_OPERATIONS.values():
@@ -360,3 +365,23 @@ async def test_settlements_show_nothing(log: Log) -> None:
     ):
         async for settlement in watch:
             check_nothing_shown(iter([("settlement", repr(settlement))]))
+
+
+@pytest.mark.threat("T9")
+async def test_httpcore_s_log_tells_no_header_of_an_answer(
+    log: Log, caplog: pytest.LogCaptureFixture, anyio_backend_name: str
+) -> None:
+    """Where httpcore's pool serves, its DEBUG lines would have them all."""
+    whole = response(payment(), headers={"X-Request-Id": f"{CREDENTIALS['api_key']} {MOBILE}"})
+    broken = f"HTTP/1.1 200 OK\r\n{CREDENTIALS['api_key']}\r\n\r\n".encode()
+    async with (
+        ScriptedServer(in_turn(sends(whole), sends(broken))) as server,
+        session(server, max_retries=0) as pay,
+    ):
+        await pay.status("ORDER42")
+        with pytest.raises(LittlePayError):
+            await pay.status("ORDER42")
+    lines = [record.getMessage() for record in caplog.records if record.name == "httpcore.http11"]
+    if anyio_backend_name == "trio":
+        assert "receive_response_headers.complete" in lines
+        assert any("receive_response_headers.failed" in line for line in lines)

@@ -1,6 +1,6 @@
 """What one request holds while it is under way, and how it lets go of it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -62,10 +62,16 @@ class Lease:
         )
 
     # Not async: a frame that awaits would show what it is told, headers among it.
-    def _note(self, name: str, info: Mapping[str, Any]) -> Coroutine[Any, Any, None]:
+    def _note(self, name: str, info: dict[str, Any]) -> Coroutine[Any, Any, None]:
         if name.endswith(".connect_tcp.complete"):
             self._connected = info["return_value"].aclose
-        following: Coroutine[Any, Any, None] = (self._trace or ignore)(name, info)
+        following: Coroutine[Any, Any, None] = (self._trace or ignore)(name, dict(info))
+        # What is left in `info` goes into httpcore's log: not what a server says, in headers or in
+        # what breaks the protocol, for it may say a secret.
+        if name.endswith(".receive_response_headers.complete"):
+            info["return_value"] = None
+        elif name.endswith(".failed"):
+            info["exception"] = type(info["exception"])
         return following
 
 
