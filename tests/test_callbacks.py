@@ -75,6 +75,7 @@ class TestGenuine:
         assert VERIFIER.verify(BODY, signed(timestamp=int(time.time()))).key == "ORDER42"
         assert type(refusal(now=None)) is StaleCallbackError
 
+    @pytest.mark.threat("T20")
     def test_a_replay_is_believed_within_the_tolerance_and_not_after(self) -> None:
         headers = signed()
         first = VERIFIER.verify(BODY, headers, now=NOW)
@@ -83,6 +84,7 @@ class TestGenuine:
 
 
 class TestAltered:
+    @pytest.mark.threat("T19")
     def test_any_byte_of_the_body(self) -> None:
         headers = signed()
         for index in range(len(BODY)):
@@ -93,6 +95,7 @@ class TestAltered:
             ):
                 assert altered == BODY or is_forged(altered, headers), index
 
+    @pytest.mark.threat("T19")
     def test_any_bit_of_the_signature(self) -> None:
         signature = base64.b64decode(signed()[SIGNATURE])
         for bit in range(len(signature) * 8):
@@ -108,6 +111,7 @@ class TestAltered:
                 altered = text[:index] + other + text[index + 1 :]
                 assert is_forged(BODY, headers | {SIGNATURE: altered}), (index, other)
 
+    @pytest.mark.threat("T19")
     def test_any_digit_of_the_timestamp(self) -> None:
         headers = signed()
         text = headers[TIMESTAMP]
@@ -126,6 +130,7 @@ class TestAltered:
     @pytest.mark.parametrize(
         "signature", [b"", b"\0" * 256, b"\xff" * 256, b"\0" * 255 + b"\1", b"x" * 255, b"x" * 257]
     )
+    @pytest.mark.threat("T18")
     def test_what_is_no_signature(self, signature: bytes) -> None:
         assert is_forged(BODY, headers_with(signature))
 
@@ -136,6 +141,7 @@ class TestAltered:
         assert is_forged(BODY, headers_with((modulus - 1).to_bytes(256, "big")))
 
     @given(data=st.data())
+    @pytest.mark.threat("T19")
     def test_any_mutation(self, data: st.DataObject) -> None:
         headers = signed()
         parts = [BODY, headers[TIMESTAMP].encode(), headers[SIGNATURE].encode()]
@@ -155,6 +161,7 @@ class TestAltered:
 
 class TestTime:
     @pytest.mark.parametrize("tolerance", [0.5, 1, 300.0, 86400])
+    @pytest.mark.threat("T21")
     def test_the_bounds_themselves_are_within(self, tolerance: float) -> None:
         verifier = CallbackVerifier((public_key(),), tolerance)
         for now in (NOW - tolerance, NOW, NOW + tolerance):
@@ -162,12 +169,14 @@ class TestTime:
         for now in (NOW - tolerance - 0.001, NOW + tolerance + 0.001):
             assert type(refusal(verifier=verifier, now=now)) is StaleCallbackError
 
+    @pytest.mark.threat("T21")
     def test_past_and_future_are_told(self) -> None:
         assert "400 s ago" in str(refusal(now=NOW + 400))
         assert "400 s from now" in str(refusal(now=NOW - 400))
         assert "`now`" in str(refusal(now=NOW + 400))
 
     @pytest.mark.parametrize("timestamp", ["0", "000000000001", "999999999999", "1"])
+    @pytest.mark.threat("T21")
     def test_one_to_twelve_digits(self, timestamp: str) -> None:
         headers = signed(timestamp=timestamp)
         assert VERIFIER.verify(BODY, headers, now=int(timestamp)).key == "ORDER42"

@@ -61,11 +61,13 @@ class TestKeys:
         assert is_forged(BODY, headers, verifier=others)
 
     @pytest.mark.parametrize("bits", [1024, 2040, 2047])
+    @pytest.mark.threat("T22")
     def test_weak(self, bits: int) -> None:
         for keys in ([public_key(0, bits)], [public_key(), public_key(0, bits)]):
             with pytest.raises(ConfigurationError, match=f"{bits} bits"):
                 CallbackVerifier(keys)
 
+    @pytest.mark.threat("T22")
     def test_too_long_to_verify_with(self) -> None:
         long = rsa.RSAPublicNumbers(65537, (1 << 16_400) + 1).public_key()
         with pytest.raises(ConfigurationError, match="16401 bits"):
@@ -81,6 +83,7 @@ class TestKeys:
         ],
         ids=["ec", "ed25519", "dsa", "x25519"],
     )
+    @pytest.mark.threat("T22")
     def test_other_kinds(self, key: Any) -> None:
         with pytest.raises(ConfigurationError, match="no RSA public key"):
             CallbackVerifier([pem_of(key.public_key())])
@@ -171,6 +174,7 @@ class TestWork:
             pytest.param(BODY, headers_with(b"\0" * 256), NOW, id="zero"),
         ],
     )
+    @pytest.mark.threat("T23")
     def test_is_always_the_same(
         self,
         body: bytes,
@@ -192,6 +196,7 @@ class TestWork:
         assert hashed == [min(len(body), callbacks.MAX_BODY)]
 
     @pytest.mark.parametrize("signature", [b"short", b"\xff" * 256])
+    @pytest.mark.threat("T18")
     def test_what_stands_in_is_never_believed(self, signature: bytes) -> None:
         class Believing(Recording):
             def verify(self, *_: Any) -> None: ...

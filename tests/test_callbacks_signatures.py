@@ -19,6 +19,7 @@ class TestSchemes:
         "algorithm",
         [hashes.SHA1(), hashes.SHA224(), hashes.SHA512()],  # noqa: S303 - refused
     )
+    @pytest.mark.threat("T18")
     def test_other_hashes(self, algorithm: hashes.HashAlgorithm) -> None:
         assert is_forged(BODY, signed(algorithm=algorithm))
 
@@ -66,6 +67,7 @@ class TestSchemes:
             *("no NULL", "the digest alone", "no padding"),
         ],
     )
+    @pytest.mark.threat("T18")
     def test_padding_that_is_nearly_right(self, name: str) -> None:
         assert is_forged(BODY, headers_with(self.raw_signature(self.block(name))))
 
@@ -97,6 +99,7 @@ OTHER_WAYS: dict[str, Callable[[str], str]] = {
 
 class TestBase64:
     @pytest.mark.parametrize("name", OTHER_WAYS)
+    @pytest.mark.threat("T18")
     def test_other_ways_to_write_it(self, name: str) -> None:
         headers = signed()
         text = headers[SIGNATURE]
@@ -112,6 +115,7 @@ class TestBase64:
         assert base64.b64decode(altered, validate=True) == base64.b64decode(text)
         assert is_forged(BODY, headers | {SIGNATURE: altered})
 
+    @pytest.mark.threat("T23")
     def test_an_endless_one_is_not_even_decoded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         headers = signed() | {SIGNATURE: "A" * 2736}  # four more than the longest key makes
         monkeypatch.setattr(callbacks, "base64", None)

@@ -311,6 +311,7 @@ async def test_with_a_credential_that_is_refused(environment: dict[str, str], co
 
 
 @pytest.mark.parametrize("command", ["status", "watch"])
+@pytest.mark.threat("T25")
 async def test_secrets_are_shown_nowhere(
     sandbox: Sandbox, environment: dict[str, str], command: str
 ) -> None:

@@ -140,6 +140,7 @@ async def test_status_is_one_plain_get_and_long_poll_a_held_one() -> None:
     ]
 
 
+@pytest.mark.threat("T4")
 async def test_each_operation_carries_its_documented_credential_alone() -> None:
     async with ScriptedServer(answers_well) as server, session(server) as pay:
         for operation in OPERATIONS.values():
@@ -380,6 +381,7 @@ async def test_a_request_that_is_no_get_is_sent_once(method: str) -> None:
 @pytest.mark.parametrize(
     "path", ["x", "//evil.example/x", "/../x", "/a/%2e%2E/b", "http://evil.example/", "/a b", "/ü"]
 )
+@pytest.mark.threat("T4")
 async def test_a_request_stays_on_its_host(path: str) -> None:
     async with ScriptedServer(answers_well) as server, session(server) as pay:
         try:

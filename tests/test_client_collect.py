@@ -140,6 +140,7 @@ NO_PROOF = {
 
 
 @pytest.mark.parametrize("shown", NO_PROOF.values(), ids=NO_PROOF)
+@pytest.mark.threat("T13")
 async def test_a_lost_create_without_proof_that_there_is_no_attempt(shown: Script) -> None:
     script = plays(create=closes, found=shown)
     async with ScriptedServer(script) as server, session(server) as pay:
@@ -166,6 +167,7 @@ async def test_an_intent_without_a_reference_is_looked_up() -> None:
 
 
 @pytest.mark.parametrize("lost", LOST.values(), ids=LOST)
+@pytest.mark.threat("T12")
 async def test_a_lost_process_is_waited_for_and_never_sent_again(lost: Script) -> None:
     script = plays(create=created, process=lost, wait=completed)
     async with ScriptedServer(script) as server, session(server) as pay:
@@ -185,6 +187,7 @@ async def test_a_lost_process_of_which_nothing_can_be_told() -> None:
 
 
 @pytest.mark.parametrize("process", [rings, closes])
+@pytest.mark.threat("T8")
 async def test_the_deadline_is_one_for_all_of_it(process: Script) -> None:
     script = plays(create=created, process=process, wait=is_silent)
     async with ScriptedServer(script) as server, session(server) as pay:
@@ -251,6 +254,7 @@ async def test_no_server_at_all() -> None:
 
 
 @pytest.mark.parametrize(("create", "process", "wait"), list(product(LOST, repeat=3)))
+@pytest.mark.threat("T12")
 async def test_a_storm_of_losses_never_charges_twice(create: str, process: str, wait: str) -> None:
     waits = iter([LOST[wait], LOST[wait]])
 

@@ -207,6 +207,7 @@ async def test_the_caller_s_client_is_used_and_never_closed() -> None:
         assert all(request.header("x-mine") == "1" for request in server.requests)
 
 
+@pytest.mark.threat("T4")
 async def test_the_caller_s_client_follows_no_redirect_and_uses_no_auth_for_us() -> None:
     async def script(exchange: Exchange) -> None:
         location = {"Location": f"http://127.0.0.1:{elsewhere.port}/"}
@@ -342,6 +343,7 @@ def test_transport_and_client_can_t_both_be_given() -> None:
 @pytest.mark.parametrize(
     "base_url", ["http://localhost:1", "http://127.0.0.1:1", "http://[::1]:1", "http://x.localhost"]
 )
+@pytest.mark.threat("T1")
 def test_loopback_may_be_reached_in_the_clear(base_url: str) -> None:
     assert base_url in repr(AsyncLittlePay(base_url=base_url))
 
@@ -359,6 +361,7 @@ def test_making_a_session_needs_neither_credentials_nor_loop() -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.threat("T28")
 def test_another_event_loop_is_refused(backend: str) -> None:
     with warnings.catch_warnings():
         # The connection of the first loop was dropped with it.
@@ -412,6 +415,7 @@ pay = AsyncLittlePay(api_key="key", transport=transport)
 """
 
 
+@pytest.mark.threat("T28")
 def test_a_session_carried_over_a_fork_is_refused() -> None:
     ended = run_script(
         PROLOGUE
@@ -485,6 +489,7 @@ anyio.run(main)
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("operation", ALL)
+@pytest.mark.threat("T27")
 async def test_cancellation_leaves_nothing_behind(operation: str, tls: bool) -> None:
     """Cancelled at many moments: from before the first step to after the last."""
     server = ScriptedServer(answers_well, tls=server_tls() if tls else None)
@@ -514,6 +519,7 @@ async def test_cancelling_what_is_held_drops_its_connection(operation: str) -> N
         await pay.status("ORDER42")
 
 
+@pytest.mark.threat("T6")
 async def test_a_half_read_answer_is_never_taken_for_the_next() -> None:
     arrived = anyio.Event()
 

@@ -42,6 +42,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.asyncio_only]
 
 @pytest.mark.parametrize("limit", [0.0, 0.01, None])
 @pytest.mark.parametrize("where", ["TCP", "TLS"])
+@pytest.mark.threat("T8")
 async def test_connecting_is_bounded(
     where: str, limit: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,6 +69,7 @@ async def test_connecting_is_bounded(
 
 @plain_and_tls
 @pytest.mark.parametrize("script", [is_silent, sends_half])
+@pytest.mark.threat("T8")
 async def test_silence_is_bounded(script: Any, tls: bool) -> None:
     pool = new_pool()
     async with serving(script, tls=tls) as server, client_over(pool, server) as client:

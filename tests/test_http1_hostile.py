@@ -166,6 +166,7 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> type[Spy]:
 
 @pytest.mark.parametrize("size", [1000, 64 * KIB, 5 * MIB])
 @EVERY_TOO_LONG
+@pytest.mark.threat("T5")
 def test_what_is_too_long_is_refused_before_the_parser_sees_more(
     wire: bytes, seen_at_most: int, size: int, spy: type[Spy]
 ) -> None:
@@ -187,6 +188,7 @@ def test_who_waits_for_a_response_has_no_parser(spy: type[Spy]) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 100])
+@pytest.mark.threat("T5")
 def test_a_head_without_end_is_refused_at_its_limit(size: int) -> None:
     reader = ResponseReader(b"GET")
     allowed = (OK + b"X: " + b"a" * MAX_HEAD)[:MAX_HEAD]
@@ -253,6 +255,7 @@ def test_any_bytes_are_the_same_in_any_fragments(
 
 
 @given(wire=WIRES, method=METHODS)
+@pytest.mark.threat("T3")
 def test_no_prefix_becomes_another_response(wire: bytes, method: bytes) -> None:
     whole = read([wire], method=method)
     for stop in range(len(wire)):
@@ -265,6 +268,7 @@ def test_no_prefix_becomes_another_response(wire: bytes, method: bytes) -> None:
 
 
 @given(wire=WIRES, method=METHODS)
+@pytest.mark.threat("T6")
 def test_h11_reads_nothing_else_in_what_was_read_here(wire: bytes, method: bytes) -> None:
     got = read([wire], method=method)
     if not isinstance(got, Response):
@@ -353,6 +357,7 @@ COSTLY = {
 
 
 @pytest.mark.parametrize("wire", COSTLY.values(), ids=COSTLY)
+@pytest.mark.threat("T5")
 def test_nothing_takes_more_than_50_ms(wire: bytes) -> None:
     assert min(cpu_of(wire) for _ in range(5)) < 0.05
 

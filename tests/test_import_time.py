@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 LIMIT = 1.4  # times the cost of importing httpx and cattrs, which the package cannot do without
 RUNS = 7
 # Where click is installed httpx loads it, and rich with it, which would hide much of our own cost.
@@ -52,6 +54,7 @@ def test_import_is_quick() -> None:
     assert min(ours) / min(theirs) <= LIMIT
 
 
+@pytest.mark.threat("T29")
 def test_import_loads_no_extra() -> None:
     loaded = packages_loaded_by("little_pay_async") - packages_loaded_by("httpx")
     assert "little_pay_async" in loaded

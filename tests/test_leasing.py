@@ -59,6 +59,7 @@ async def test_connections_that_are_idle_for_too_long_are_closed_by_the_next_req
 # --- What h11 and httpcore take, and should not
 
 
+@pytest.mark.threat("T6")
 async def test_a_connection_on_which_more_came_than_was_asked_for_is_not_used_again() -> None:
     unasked = sends(response(b"0", content_type=None) + response(b"1", content_type=None))
     transport = leasing(9)

@@ -152,6 +152,7 @@ async def test_a_plain_request_is_forwarded_by_the_proxy(tls: bool) -> None:
 
 
 @by_tls_too
+@pytest.mark.threat("T10")
 async def test_a_tls_request_is_tunnelled_by_the_proxy(tls: bool) -> None:
     async with (
         serving(forwards, tls=tls) as proxy,
@@ -175,6 +176,7 @@ async def test_a_tls_request_is_tunnelled_by_the_proxy(tls: bool) -> None:
         await server.until(lambda: server.open == 0)
 
 
+@pytest.mark.threat("T10")
 async def test_a_target_of_one_s_own_goes_through_the_proxy() -> None:
     """The extension would go to the proxy, in place of what is to be connected to."""
     extensions = {"target": b"/real?a=b"}
@@ -253,6 +255,7 @@ async def test_a_proxy_that_refuses_gives_the_place_back() -> None:
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.threat("T10")
 async def test_no_proxy_is_used_unless_it_is_configured(
     tls: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

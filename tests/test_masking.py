@@ -24,11 +24,13 @@ PRINTABLE = st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_charac
     [repr, str, "{}".format, "{!r:>20}".format, lambda secret: repr({"x": [secret]})],
     ids=["repr", "str", "format", "format repr", "in containers"],
 )
+@pytest.mark.threat("T24")
 def test_a_secret_shows_itself_to_nobody(shown: Callable[[Secret], str]) -> None:
     assert "canary" not in shown(Secret("canary"))
 
 
 @pytest.mark.parametrize("carry", [pickle.dumps, copy.copy, copy.deepcopy])
+@pytest.mark.threat("T25")
 def test_a_secret_is_not_carried_off(carry: Callable[[Secret], object]) -> None:
     with pytest.raises(TypeError, match="not pickled"):
         carry(Secret("canary"))
@@ -135,6 +137,7 @@ def test_access_tokens_are_masked(text: str) -> None:
     ],
 )
 @pytest.mark.parametrize("secret", ["sk/live+key==", 'a"b<c>&d', r"back\slash", "plain"])
+@pytest.mark.threat("T9")
 def test_known_secrets_are_masked_however_they_are_written(
     secret: str, written: Callable[[str], str]
 ) -> None:
@@ -186,6 +189,7 @@ def test_masked_email(address: str, masked: str) -> None:
 @pytest.mark.parametrize(
     "unit", ["1", "1 ", "1-", "1(", "1) ", "a", "accesstoken", "accesstoken=", " ", "access token:"]
 )
+@pytest.mark.threat("T5")
 def test_time_grows_with_the_length_alone(unit: str) -> None:
     """A pattern that backtracks takes minutes for this, not milliseconds."""
     text = (unit * 40_000)[:40_000]

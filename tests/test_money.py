@@ -36,6 +36,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.parametrize("operation", MONEY.values(), ids=MONEY)
 @pytest.mark.parametrize("error", [httpx.ConnectTimeout, httpx.ReadError, httpx.ReadTimeout])
+@pytest.mark.threat("T12")
 async def test_a_foreign_transport_is_not_believed_that_nothing_left(
     operation: Any, error: type[httpx.TransportError]
 ) -> None:
@@ -55,6 +56,7 @@ async def test_a_foreign_transport_is_not_believed_that_nothing_left(
 
 
 @pytest.mark.parametrize("operation", MONEY.values(), ids=MONEY)
+@pytest.mark.threat("T12")
 async def test_a_response_hook_whose_own_call_fails_does_not_send_again(operation: Any) -> None:
     port = refusing_port()
 
@@ -126,6 +128,7 @@ def answers_by(path_ending: str, answer: bytes) -> Any:
 NOT_FOUND = response(b'{"message":"unknown"}', "404 Not Found")
 
 
+@pytest.mark.threat("T13")
 async def test_collect_calls_nothing_certain_once_the_handset_rings() -> None:
     async def script(exchange: Exchange) -> None:
         if exchange.request.method == "GET":
@@ -211,6 +214,7 @@ async def test_closing_ends_a_watch_with_nothing_under_way() -> None:
 
 
 @pytest.mark.parametrize("connections", [2, 3])
+@pytest.mark.threat("T27")
 async def test_a_watch_leaves_a_connection_to_ordinary_calls(connections: int) -> None:
     async def script(exchange: Exchange) -> None:
         await (is_silent if exchange.request.held else answers_well)(exchange)
@@ -302,6 +306,7 @@ async def test_a_callers_own_exception_is_left_alone() -> None:
     assert caught.value.tries == 2
 
 
+@pytest.mark.threat("T25")
 def test_a_callable_that_holds_a_secret_is_masked() -> None:
     def read(secret: str) -> str:
         return secret

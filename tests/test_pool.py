@@ -95,6 +95,7 @@ async def test_the_end_of_an_idle_connection_is_noticed_without_a_request(
 
 
 @plain_and_tls
+@pytest.mark.threat("T6")
 async def test_what_comes_unasked_ends_an_idle_connection_without_a_request(tls: bool) -> None:
     speaks = anyio.Event()
 
@@ -307,6 +308,7 @@ async def test_port_0_is_not_port_80() -> None:
             await client.get("http://127.0.0.1:0/")
 
 
+@pytest.mark.threat("T27")
 async def test_many_failures_lose_no_place() -> None:
     pool = new_pool(2)
     url = f"http://127.0.0.1:{refusing_port()}/"

@@ -82,6 +82,7 @@ async def request(client: httpx.AsyncClient, url: str, chance: random.Random) ->
 
 @plain_and_tls
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.threat("T27")
 async def test_nothing_is_lost_whatever_happens(tls: bool, seed: int) -> None:
     chance = random.Random(seed)
     chaos = Chaos(chance)

@@ -61,6 +61,7 @@ INJECTED = [
 
 
 @pytest.mark.parametrize("evil", INJECTED)
+@pytest.mark.threat("T16")
 def test_nothing_injects_a_header_or_a_request(evil: bytes) -> None:
     for other in ([], [(b"Host", b"a")]):
         assert head_of(request([*other, (b"X", evil)])) is None
@@ -91,6 +92,7 @@ part = st.one_of(
 
 
 @given(method=part, target=part, headers=st.lists(st.tuples(part, part), max_size=3))
+@pytest.mark.threat("T16")
 def test_whatever_is_sent_is_read_as_what_was_meant(
     method: bytes, target: bytes, headers: Headers
 ) -> None:

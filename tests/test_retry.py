@@ -114,6 +114,7 @@ def name_of(error: object) -> str:
 
 
 @pytest.mark.parametrize(("error", "get", "money", "hold_over"), TABLE, ids=name_of)
+@pytest.mark.threat("T12")
 def test_who_may_send_again(error: LittlePayError, get: bool, money: bool, hold_over: bool) -> None:
     assert may_send_again(error, moves_money=False) is get
     assert may_send_again(error, moves_money=True) is money
@@ -304,6 +305,7 @@ async def test_each_error_is_retried_or_raised(
 
 
 @pytest.mark.anyio
+@pytest.mark.threat("T12")
 async def test_what_may_have_left_meanwhile_is_not_sent_again() -> None:
     lost = lost_connection()
     sent = Sent(refused_connection(), lost, "paid twice")
@@ -375,6 +377,7 @@ async def test_a_pause_within_the_deadline_is_made() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.threat("T26")
 async def test_calls_share_one_budget() -> None:
     budget = RetryBudget(capacity=10.0, cost=5.0, refund=1.0)
     first, second = Sent(status_error(500)), Sent(status_error(500))
@@ -394,6 +397,7 @@ async def test_a_success_gives_back() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.threat("T26")
 async def test_while_all_is_broken_retries_die_out() -> None:
     budget = RetryBudget()
     sent = Sent(refused_connection())

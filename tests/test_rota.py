@@ -53,6 +53,7 @@ async def test_the_end_of_a_hold_is_followed_by_the_next_at_once() -> None:
 
 @pytest.mark.parametrize("outcome", [payment("A"), answer(502), answer(504)], ids=named)
 @in_virtual_time
+@pytest.mark.threat("T11")
 async def test_a_hold_that_the_server_ended_is_followed_by_the_next_at_once(
     outcome: Payment | LittlePayError,
 ) -> None:
@@ -157,6 +158,7 @@ async def test_a_hold_below_a_second_is_no_busy_loop() -> None:
 
 @pytest.mark.parametrize("code", [502, 504])
 @in_virtual_time
+@pytest.mark.threat("T11")
 async def test_a_proxy_that_says_when_to_ask_again_is_not_asked_sooner(code: int) -> None:
     server = Server({"A": [answer(code, retry_after=40.0)]})
     async with watch_over(server, ["A"], timeout=None):
@@ -186,6 +188,7 @@ async def test_a_callback_ends_a_pause() -> None:
 
 
 @in_virtual_time
+@pytest.mark.threat("T26")
 async def test_connections_lost_together_are_not_made_again_in_one_moment() -> None:
     keys = [f"K{number}" for number in range(2_000)]
     server = Server({key: [Held(45.0, broken())] for key in keys})
@@ -266,6 +269,7 @@ async def test_an_answer_gives_back_to_the_budget() -> None:
     ids=named,
 )
 @in_virtual_time
+@pytest.mark.threat("T26")
 async def test_an_hour_of_instant_answers_is_no_busy_loop(
     outcome: Payment | LittlePayError, most: int
 ) -> None:

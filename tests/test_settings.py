@@ -114,6 +114,7 @@ def test_base_urls(given_url: str, used: str, monkeypatch: pytest.MonkeyPatch) -
         (r"http://canary.example\.localhost", "no host name"),
     ],
 )
+@pytest.mark.threat("T1")
 def test_what_is_no_base_url(
     base_url: Any, complaint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,6 +285,7 @@ def test_a_proxy_that_is_given(proxy: str, monkeypatch: pytest.MonkeyPatch) -> N
     ],
     ids=ascii,
 )
+@pytest.mark.threat("T10")
 def test_what_is_no_proxy(proxy: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^proxy: ") as caught:
         AsyncLittlePay(proxy=proxy)

@@ -65,6 +65,7 @@ FAULTS = {"expired": 10, "another address": 64, "unknown authority": 20, "self-s
 
 @pytest.mark.parametrize("fault", FAULTS)
 @each_version
+@pytest.mark.threat("T1")
 async def test_a_certificate_that_is_not_right(fault: str, version: ssl.TLSVersion) -> None:
     peers = Peers(faulty_context(fault))
     async with ScriptedServer(answers, greeting=peers) as server:
@@ -84,6 +85,7 @@ async def test_a_certificate_that_is_not_right(fault: str, version: ssl.TLSVersi
 
 
 @pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.threat("T1")
 async def test_a_session_says_that_it_is_tls_and_does_not_try_again(fault: str) -> None:
     async with (
         ScriptedServer(answers_well, greeting=Peers(faulty_context(fault))) as server,
@@ -98,6 +100,7 @@ async def test_a_session_says_that_it_is_tls_and_does_not_try_again(fault: str) 
             assert server.connections == connections + 1
 
 
+@pytest.mark.threat("T1")
 async def test_a_name_is_asked_for_and_verified() -> None:
     peers = Peers(server_context("localhost"))
     async with (

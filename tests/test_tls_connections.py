@@ -227,6 +227,7 @@ async def test_a_body_without_length_is_whole_if_its_end_is_said(
 
 @each_version
 @pytest.mark.parametrize("ending", [closes, resets, alerts, sends_garbage])
+@pytest.mark.threat("T3")
 async def test_a_body_without_length_is_cut_off_if_its_end_is_not_said(
     ending: Ending, version: ssl.TLSVersion
 ) -> None:

@@ -214,6 +214,7 @@ async def says_half(connection: Any) -> None:
 
 
 @pytest.mark.parametrize("greeting", [says_nothing, says_half])
+@pytest.mark.threat("T8")
 async def test_a_handshake_has_a_deadline(greeting: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     async with ScriptedServer(answers_well, greeting=greeting) as server:
         async with client_of(client_context(), server) as client:

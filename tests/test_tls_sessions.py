@@ -86,6 +86,7 @@ async def test_a_session_with_which_a_handshake_failed_is_forgotten() -> None:
 
 
 @each_version
+@pytest.mark.threat("T2")
 async def test_a_session_is_not_resumed_for_another_name(version: ssl.TLSVersion) -> None:
     """A resumed handshake has no certificate to be verified."""
     peers = Peers(server_context("right.example", version=version))
@@ -105,6 +106,7 @@ async def test_a_session_is_not_resumed_for_another_name(version: ssl.TLSVersion
         assert resumed(peers)[4:] == [True] * 2
 
 
+@pytest.mark.threat("T2")
 async def test_a_session_is_not_resumed_by_another_context() -> None:
     peers = Peers(server_context())
     async with ScriptedServer(answers, greeting=peers) as server:
@@ -117,6 +119,7 @@ async def test_a_session_is_not_resumed_by_another_context() -> None:
         assert resumed(peers) == [False, False]
 
 
+@pytest.mark.threat("T2")
 async def test_a_session_is_not_resumed_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was verified long ago is verified again."""
     peers = Peers(server_context())

@@ -65,6 +65,7 @@ def test_frames_are_found() -> None:
 @pytest.mark.parametrize(
     "parse", [Msisdn.parse, Msisdn.unchecked, Msisdn], ids=["parse", "unchecked", "class"]
 )
+@pytest.mark.threat("T17")
 def test_wrong_phone_numbers(text: str, parse: Callable[[str], Msisdn]) -> None:
     if parse is not Msisdn.parse and text.isdigit():
         text += "+"
@@ -102,6 +103,7 @@ WRONG: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("options", WRONG.values(), ids=WRONG)
+@pytest.mark.threat("T17")
 def test_wrong_arguments_of_a_session(options: dict[str, Any]) -> None:
     # In place of `make`: its own frame, being the caller's, may hold what the caller gave.
     arguments = {"transport": httpx.MockTransport(lambda _: httpx.Response(500))} | options
@@ -172,6 +174,7 @@ CALLS: dict[str, Callable[[AsyncLittlePay], Awaitable[object]]] = {
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.threat("T24")
 async def test_failing_calls(call: Callable[[AsyncLittlePay], Awaitable[object]]) -> None:
     async with make(api_key=SECRET, client_id=SECRET, client_secret=SECRET, token_id="t") as pay:
         with pytest.raises(LittlePayError) as caught:

@@ -872,6 +872,7 @@ async def test_one_key_that_ends_takes_no_reference_from_another() -> None:
         Callback(key="", reference=""),
     ],
 )
+@pytest.mark.threat("T20")
 async def test_what_settles_nothing(callback: Any, caplog: pytest.LogCaptureFixture) -> None:
     server = Server()
     async with watch_over(server, ["A"]) as watch:
@@ -883,6 +884,7 @@ async def test_what_settles_nothing(callback: Any, caplog: pytest.LogCaptureFixt
     assert logged_by_us(caplog) == []
 
 
+@pytest.mark.threat("T15")
 async def test_whichever_comes_first_wins_and_the_other_is_dropped_silently(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -917,6 +919,7 @@ async def test_a_callback_and_a_poll_in_the_same_moment_settle_a_key_once() -> N
 
 
 @pytest.mark.parametrize("by", ["key", "reference", "learned reference"])
+@pytest.mark.threat("T15")
 async def test_a_different_second_final_answer_is_logged_and_dropped(
     by: str, caplog: pytest.LogCaptureFixture
 ) -> None:

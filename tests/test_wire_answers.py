@@ -135,6 +135,7 @@ def test_error_statuses_of_money_requests(call: wire.Call, status: int) -> None:
         assert error.key == call.key
 
 
+@pytest.mark.threat("T13")
 def test_404_does_not_mean_unpaid() -> None:
     assert "does not mean that it is unpaid" in str(judge(GET, 404))
 
@@ -254,6 +255,7 @@ def test_refused_of_a_money_request(call: wire.Call, answer: dict[str, Any]) -> 
 
 
 @MONEY
+@pytest.mark.threat("T13")
 def test_even_a_clear_refusal_is_not_believed_if_its_http_is_broken(call: wire.Call) -> None:
     error = judge(call, 400, BODIES["message"], content_encoding="gzip")
     assert type(error) is lp.OutcomeUnknownError
@@ -289,6 +291,7 @@ def test_what_is_not_refused(headers: dict[str, str]) -> None:
         ("refund-response.json", wire.read_refund),
     ],
 )
+@pytest.mark.threat("T3")
 def test_every_prefix_of_what_is_documented(
     name: str, read: Callable[[lp.Envelope], Any], delimited: bool
 ) -> None:
@@ -319,6 +322,7 @@ def test_every_prefix_of_what_is_documented(
     ],
     ids=["create_intent", "process", "refund", "request"],
 )
+@pytest.mark.threat("T13")
 def test_an_unknown_outcome(call: wire.Call, operation: str, key: str | None, how: str) -> None:
     error = judge(call, 502, HTML)
     assert (error.operation, error.key) == (operation, key)
@@ -419,6 +423,7 @@ def pieces(secret: str, length: int) -> Iterator[str]:
     ],
     ids=range(8),
 )
+@pytest.mark.threat("T9")
 def test_what_an_answer_echoes_is_masked(call: wire.Call, status: int, body: str) -> None:
     headers = {"x_request_id": f"{SECRET} {NUMBER}", "retry_after": NUMBER, "date": SECRET}
     error = judge(call, status, body.encode(), secrets=(SECRET,), **headers)
@@ -465,6 +470,7 @@ def test_an_excerpt_of_a_secret_longer_than_itself() -> None:
     assert "canary" not in everything_shown(error)
 
 
+@pytest.mark.threat("T9")
 def test_only_headers_that_help_support_are_kept() -> None:
     error = judge(
         GET,
@@ -542,6 +548,7 @@ SECONDS = 0.05 if sys.gettrace() is None else 0.5
 
 @pytest.mark.parametrize("status", [200, 500])
 @pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.threat("T5")
 def test_hostile_bodies_take_no_time(body: bytes, status: int) -> None:
     best = SECONDS
     for _ in range(5):
@@ -571,6 +578,7 @@ def test_hostile_bodies_take_no_time(body: bytes, status: int) -> None:
     ),
     delimited=st.booleans(),
 )
+@pytest.mark.threat("T7")
 def test_any_answer_is_a_result_or_an_error_of_the_library(
     status: int, body: bytes, headers: dict[str, str], delimited: bool
 ) -> None:
@@ -589,6 +597,7 @@ def test_any_answer_is_a_result_or_an_error_of_the_library(
     ),
     read=st.sampled_from([wire.read_payment, wire.read_intent, wire.read_refund]),
 )
+@pytest.mark.threat("T7")
 def test_any_damage_to_a_documented_answer(
     cuts: list[tuple[int, int, bytes]], read: Callable[[lp.Envelope], Any]
 ) -> None:

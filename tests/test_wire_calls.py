@@ -184,6 +184,7 @@ def test_money_keeps_its_digits(
 
 
 @given(units=st.integers(1, 10**20 - 1), places=st.integers(0, 10))
+@pytest.mark.threat("T14")
 def test_any_amount_keeps_its_digits(units: int, places: int) -> None:
     amount = Decimal(f"{units}E-{places}")
     written = format(amount, "f")
@@ -209,6 +210,7 @@ def test_any_amount_keeps_its_digits(units: int, places: int) -> None:
     ids=lambda amount: f"{type(amount).__name__}-{amount!s}",
 )
 @pytest.mark.parametrize("make", [lambda amount: create_intent(amount=amount), refund])
+@pytest.mark.threat("T14")
 def test_what_is_no_amount(amount: object, make: Callable[[object], wire.Call]) -> None:
     with pytest.raises(InvalidInputError, match=r"^amount: .*give an int, a Decimal or a str"):
         make(amount)
@@ -261,7 +263,7 @@ REFUSED: list[tuple[str, Callable[[Any], object], tuple[Any, ...]]] = [
             *("canary", 1, ["canary"], [("email", "canary")]),
             *({"email": 5}, {"email": b"canary"}, {"email": ["canary"]}),
             *({"first_name": "canary\ud800"}, BillingAddress(last_name="canary\ud800")),
-            *({"phoneNumber": "canary"}, {"254712345678": "canary"}, {None: "canary"}),
+            *({"phoneNumber": "canary"}, {"254733123456": "canary"}, {None: "canary"}),
             *({"canary\ud800": "x"}, {b"canary": "x"}),
             BillingAddress(email=5),  # type: ignore[arg-type]
         ),
@@ -324,6 +326,7 @@ REFUSED: list[tuple[str, Callable[[Any], object], tuple[Any, ...]]] = [
         for number, value in enumerate(values)
     ],
 )
+@pytest.mark.threat("T17")
 def test_wrong_arguments_are_named_and_not_quoted(
     argument: str, make: Callable[[Any], object], value: Any
 ) -> None:
@@ -332,10 +335,11 @@ def test_wrong_arguments_are_named_and_not_quoted(
     text = str(caught.value)
     assert text.startswith(f"{argument}: ")
     assert "canary" not in text
-    assert "712345678" not in text
+    assert "733123456" not in text
     text.encode()  # it can be printed
 
 
+@pytest.mark.threat("T17")
 def test_a_wrong_argument_leaves_no_frames_behind() -> None:
     error = wire.made(wire.other, "GET", "no path", json={"pin": "canary"}, auth=None)
     assert isinstance(error, InvalidInputError)
@@ -505,11 +509,13 @@ def stays_in_its_place(key: str, template: str) -> bool:
 
 @pytest.mark.parametrize("template", MAKERS)
 @pytest.mark.parametrize("key", NASTY)
+@pytest.mark.threat("T16")
 def test_nasty_keys_stay_in_their_place(key: str, template: str) -> None:
     assert stays_in_its_place(key, template)
 
 
 @given(key=st.text(), template=st.sampled_from(sorted(MAKERS)))
+@pytest.mark.threat("T16")
 def test_any_key_stays_in_its_place_or_is_refused(key: str, template: str) -> None:
     try:
         wire.key_of(key)
@@ -521,6 +527,7 @@ def test_any_key_stays_in_its_place_or_is_refused(key: str, template: str) -> No
 
 
 @given(method=st.text(), path=st.text().map("/".__add__))
+@pytest.mark.threat("T4")
 def test_any_request_stays_on_its_host_or_is_refused(method: str, path: str) -> None:
     try:
         call = other(method, path)

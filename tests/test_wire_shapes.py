@@ -226,6 +226,7 @@ def test_money_keeps_its_digits(written: str, amount: str, shape: str) -> None:
 
 
 @given(units=st.integers(-(10**20), 10**20), places=st.integers(0, 9))
+@pytest.mark.threat("T14")
 def test_any_amount_keeps_its_digits(units: int, places: int) -> None:
     written = format(Decimal(f"{units}E-{places}"), "f")
     found = payment(b'{"status":"PENDING","amount":%s}' % written.encode())
@@ -261,6 +262,7 @@ def test_what_is_no_amount(written: str) -> None:
 
 
 @pytest.mark.parametrize("status", ["REVERSED", "completed", "In Progress", "ÜBERWIESEN"])
+@pytest.mark.threat("T7")
 def test_unknown_statuses_are_kept(status: str) -> None:
     found = payment_with(status=status, attempts=[{"status": status}])
     for kept in (found.status, found.attempts[0].status):
@@ -496,6 +498,7 @@ def test_utf_8_it_must_be(body: bytes) -> None:
 
 @pytest.mark.parametrize("levels", [1, 50, 90, 100, 101, 200, 300, 500, 900, 1_100, 100_000])
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+@pytest.mark.threat("T5")
 def test_deep_nesting_is_refused_or_of_no_consequence(
     levels: int, opening: bytes, closing: bytes
 ) -> None:
@@ -552,6 +555,7 @@ DATA = st.fixed_dictionaries(
 
 @pytest.mark.parametrize("read", [wire.read_payment, wire.read_intent, wire.read_refund])
 @given(data=DATA)
+@pytest.mark.threat("T7")
 def test_any_data_is_a_model_or_refused(read: Callable[[Any], Any], data: dict[str, Any]) -> None:
     try:
         result = read(wire.read_envelope(json.dumps({"date": DATE, "data": data}).encode()))

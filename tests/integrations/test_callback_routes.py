@@ -137,6 +137,7 @@ WRONG: dict[str, tuple[bytes, dict[str, str]]] = {
 }
 
 
+@pytest.mark.threat("T23")
 async def test_what_is_wrong_is_refused_without_saying_what(framework: Any) -> None:
     kept = Kept()
     answers = set()
@@ -159,6 +160,7 @@ async def test_what_is_refused_is_logged_without_a_payers_data(
     assert CANARY not in logged.text
 
 
+@pytest.mark.threat("T23")
 async def test_64_kib_are_read_and_no_byte_more(framework: Any) -> None:
     kept = Kept()
     most, more = long_body(LIMIT), long_body(LIMIT + 1)
