@@ -210,6 +210,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def pictures(session: nox.Session) -> None:
+    """Make the pictures in docs/images anew; needs Chromium."""
+    session.install(".[sandbox]", "playwright")
+    session.run("python", "docs/pictures.py", env=INSTALLED_ONLY)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """CPU and memory per parked poll, next to other clients; `-- --quick` for a small run."""
     session.install(EXTRAS, *group("bench"))
@@ -251,13 +258,19 @@ def package(session: nox.Session) -> None:
     show = "import little_pay_async as it; print('imported', it.__version__, 'from', it.__file__)"
     session.run(python, "-P", "-c", show, external=True)
     # What a user's project has: the library, its sandbox, and what runs its tests.
+    python = environment(
+        session, folder / "with_sandbox", f"{wheel}[sandbox]", "pytest", "pytest-asyncio"
+    )
     shop = folder / "shop"
     shutil.rmtree(shop, ignore_errors=True)
-    python = environment(session, shop, f"{wheel}[sandbox]", "pytest", "pytest-asyncio")
+    shop.mkdir()
     for project in projects.glob("*.py"):
         shutil.copy(project, shop / f"test_{project.name}")
+    (shop / "pytest.ini").write_text(
+        "[pytest]\nfilterwarnings = error\nasyncio_default_fixture_loop_scope = function\n"
+    )
     session.chdir(shop)
-    session.run(python, "-m", "pytest", "-q", "-W", "error", external=True)
+    session.run(python, "-m", "pytest", "-rs", external=True)
 
 
 def check_sdist(session: nox.Session, sdist: Path) -> None:

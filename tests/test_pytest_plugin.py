@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from .test_documents import blocks
+
 pytest_plugins = ["pytester"]
 
 PROJECTS = Path(__file__).parent / "user_projects"
@@ -56,6 +58,7 @@ def test_styles(pytester: pytest.Pytester) -> None:
     """Asyncio's strict mode, anyio on asyncio and trio, and no event loop; warnings are errors."""
     pytester.makepyfile(
         test_asyncio=(PROJECTS / "asyncio_style.py").read_text(encoding="utf-8"),
+        test_in_docs=blocks("docs/testing.md", "python")[0],
         test_anyio=(PROJECTS / "anyio_style.py").read_text(encoding="utf-8"),
         test_kept=KEPT.replace("SAME_LOOP", "False"),
         test_kept_in_module=KEPT.replace("SAME_LOOP", "True").replace(
@@ -63,7 +66,7 @@ def test_styles(pytester: pytest.Pytester) -> None:
         ),
     )
     ran = pytester.runpytest_subprocess()
-    ran.assert_outcomes(passed=8 + 6 + 2 + 2)
+    ran.assert_outcomes(passed=8 + 3 + 6 + 2 + 2)
     assert "Warning" not in ran.stderr.str()
 
 
