@@ -262,6 +262,19 @@ class MoneyMachine(RuleBasedStateMachine):
         self.bank.refund_fate = fate
         self.make([Call("refund", self.keys[-ago])], weather)
 
+    @rule(fate=FATES, held=st.booleans(), weather=WEATHER)
+    def process_a_new_intent(self, fate: Fate, held: bool, weather: list[Fault]) -> None:
+        key = self.new_key(fate)
+        self.make([Call("create_intent", key)], [])
+        self.make([Call("process", key, held)], weather)
+
+    @rule(fate=st.sampled_from([COMPLETED, FAILED, PENDING]), weather=WEATHER)
+    def refund_what_was_paid(self, fate: Any, weather: list[Fault]) -> None:
+        self.bank.refund_fate = fate
+        key = self.new_key(Fate())
+        self.make([Call("collect", key)], [])
+        self.make([Call("refund", key)], weather)
+
     @rule(ago=AGO, weather=WEATHER)
     def status(self, ago: int, weather: list[Fault]) -> None:
         self.make([Call("status", self.keys[-ago])], weather)
