@@ -9,14 +9,11 @@ import pytest
 from little_pay_async import (
     APIConnectionError,
     AuthenticationError,
-    LittlePayError,
     NotFoundError,
     OutcomeUnknownError,
     PaymentStatus,
-    ServerError,
     SessionClosedError,
     SettlementTimeoutError,
-    UnexpectedResponseError,
 )
 
 from .servers import (
@@ -113,27 +110,6 @@ async def test_a_hold_that_ends_without_an_answer_is_followed_by_a_status(
     assert [request.held for request in server.requests] == [True, False]
 
 
-@pytest.mark.parametrize(
-    ("script", "error", "requests"),
-    [
-        (fails("404 Not Found"), NotFoundError, 1),
-        (fails("401 No"), AuthenticationError, 1),
-        (fails("500 Oops"), ServerError, 3),
-        (fails("503 Busy"), ServerError, 3),
-        (sends(response(b"<html>")), UnexpectedResponseError, 3),
-        (sends(response(b"", "302 Found")), UnexpectedResponseError, 1),
-    ],
-    ids=["404", "401", "500", "503", "nonsense", "302"],
-)
-async def test_what_a_long_poll_raises(
-    script: Script, error: type[LittlePayError], requests: int
-) -> None:
-    async with ScriptedServer(script) as server, session(server) as pay:
-        with pytest.raises(error):
-            await pay.long_poll("ORDER42")
-    assert len(server.requests) == requests
-
-
 async def test_a_held_process_returns_the_final_payment() -> None:
     script = sends(response(processed("COMPLETED")))
     async with ScriptedServer(script) as server, session(server) as pay:
@@ -179,34 +155,6 @@ async def test_waiting_outlives_what_may_heal(trouble: list[Script]) -> None:
     assert paid.status is PaymentStatus.COMPLETED
     assert len(server.requests) == len(trouble) + 1
     assert all(request.held for request in server.requests)
-
-
-@pytest.mark.parametrize(
-    ("script", "error", "requests"),
-    [
-        (fails("404 Not Found"), NotFoundError, 1),
-        (fails("401 No"), AuthenticationError, 1),
-        (sends(response(b"<html>")), UnexpectedResponseError, 3),
-        (sends(response(b"", "302 Found")), UnexpectedResponseError, 1),
-    ],
-    ids=["404", "401", "nonsense", "302"],
-)
-async def test_waiting_ends_where_asking_again_cannot_help(
-    script: Script, error: type[LittlePayError], requests: int
-) -> None:
-    async with ScriptedServer(script) as server, session(server) as pay:
-        with pytest.raises(error):
-            await pay.wait("ORDER42", timeout=20)
-    assert len(server.requests) == requests
-
-
-async def test_waiting_ends_with_a_certificate_that_is_not_right() -> None:
-    server = ScriptedServer(answers_well, tls=server_tls("expired"))
-    async with server, session(server) as pay:
-        with pytest.raises(APIConnectionError) as caught:
-            await pay.wait("ORDER42", timeout=20)
-    assert caught.value.tls
-    assert server.connections == 1
 
 
 @pytest.mark.parametrize("hold", [0.1, 90.0])
