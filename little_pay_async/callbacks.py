@@ -42,12 +42,12 @@ try:
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
-except ModuleNotFoundError as missing:
+except ModuleNotFoundError as _missing:
     raise ImportError(
         "little_pay_async.callbacks needs cryptography: "
         "run pip install 'little-pay-async[callbacks]'",
-        name=missing.name,
-    ) from missing
+        name=_missing.name,
+    ) from _missing
 
 __all__ = ["LITTLE_PAY_PUBLIC_KEY", "CallbackVerifier", "PaymentCallback", "RefundCallback"]
 

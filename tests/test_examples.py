@@ -7,7 +7,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ import pytest
 
 from little_pay_async.sandbox import Sandbox
 
+from .integrations.serving import free_port
 from .sandboxes import PATIENCE, PLAIN
 from .test_documents import blocks
 
@@ -75,12 +75,6 @@ def running(command: list[str], environment: dict[str, str], begun: str) -> Iter
     finally:
         process.kill()
         process.communicate()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def as_documented(document: str, port: str) -> list[list[str]]:

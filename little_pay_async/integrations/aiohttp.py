@@ -22,12 +22,12 @@ from typing import Unpack
 try:
     from aiohttp import web
     from aiohttp.http_exceptions import BadHttpMessage
-except ModuleNotFoundError as missing:
+except ModuleNotFoundError as _missing:
     raise ImportError(
         "little_pay_async.integrations.aiohttp needs aiohttp: "
         "run pip install 'little-pay-async[aiohttp]'",
-        name=missing.name,
-    ) from missing
+        name=_missing.name,
+    ) from _missing
 
 from little_pay_async._client import AsyncLittlePay
 from little_pay_async.callbacks import CallbackVerifier

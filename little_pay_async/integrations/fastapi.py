@@ -23,12 +23,12 @@ try:
     from fastapi import APIRouter, Depends, FastAPI, Request, Response
     from fastapi.encoders import ENCODERS_BY_TYPE
     from starlette.requests import ClientDisconnect, HTTPConnection
-except ModuleNotFoundError as missing:
+except ModuleNotFoundError as _missing:
     raise ImportError(
         "little_pay_async.integrations.fastapi needs FastAPI: "
         "run pip install 'little-pay-async[fastapi]'",
-        name=missing.name,
-    ) from missing
+        name=_missing.name,
+    ) from _missing
 
 from little_pay_async._client import AsyncLittlePay
 from little_pay_async._models import (

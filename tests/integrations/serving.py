@@ -106,6 +106,12 @@ ROUTES: dict[str, Callable[[Any], AbstractAsyncContextManager[str]]] = {
 """An app with the callback route at PATH and a page /ping, served."""
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
 def verifier() -> CallbackVerifier:
     return CallbackVerifier([signing.public_key()])
 

@@ -184,21 +184,26 @@ async def test_a_body_that_is_too_long_is_not_waited_for(framework: Any) -> None
     assert kept == []
 
 
-async def test_a_length_that_lies_makes_no_callback(
+def with_length(length: int) -> bytes:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in signed(PAYMENT).items())
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\n{lines}Content-Length: {length}\r\n\r\n"
+    return head.encode() + PAYMENT
+
+
+async def test_a_length_that_is_too_short_makes_no_callback(framework: Any) -> None:
+    kept = Kept()
+    async with framework(kept) as url, await _connected(url) as stream:
+        await stream.send(with_length(len(PAYMENT) - 1))
+        assert b" 400 " in await stream.receive()
+    assert kept == []
+
+
+async def test_a_sender_that_leaves_half_way_makes_no_callback(
     framework: Any, logged: pytest.LogCaptureFixture
 ) -> None:
     kept = Kept()
-    lines = "".join(f"{name}: {value}\r\n" for name, value in signed(PAYMENT).items())
-
-    def with_length(length: int) -> bytes:
-        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\n{lines}Content-Length: {length}\r\n\r\n"
-        return head.encode() + PAYMENT
-
     async with framework(kept) as url:
-        async with await _connected(url) as stream:  # shorter than what follows
-            await stream.send(with_length(len(PAYMENT) - 1))
-            assert b" 400 " in await stream.receive()
-        async with await _connected(url) as stream:  # longer, and the sender leaves
+        async with await _connected(url) as stream:
             await stream.send(with_length(len(PAYMENT) + 1))
         async with client(url) as http:  # it has been noticed by now
             await http.get("/ping")

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +14,7 @@ from little_pay_async import AsyncLittlePay
 from little_pay_async.sandbox import Sandbox
 
 from ..sandboxes import Ledger
-from .serving import PATH, client
+from .serving import PATH, client, free_port
 from .shops import ordered
 
 HERE = Path(__file__).parent
@@ -34,8 +33,9 @@ UVICORN = [
 @contextlib.contextmanager
 def two_workers(environment: dict[str, str]) -> Iterator[str]:
     """Run the app in two processes; give its address."""
+    port = free_port()
     process = subprocess.Popen(
-        [sys.executable, *UVICORN, "--port", "0", "--log-level", "info"],
+        [sys.executable, *UVICORN, "--port", str(port)],
         env=os.environ | environment,
         stderr=subprocess.PIPE,
         text=True,
@@ -43,10 +43,9 @@ def two_workers(environment: dict[str, str]) -> Iterator[str]:
     assert process.stderr is not None
     try:
         lines = iter(process.stderr.readline, "")
-        url = next(found[0] for line in lines if (found := re.search(r"http://[\d.:]+", line)))
         for _ in range(2):
             assert any("startup complete" in line for line in lines)
-        yield url
+        yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         rest = process.communicate(timeout=20)[1]
