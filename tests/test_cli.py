@@ -398,6 +398,7 @@ async def test_sandbox_is_served_until_ctrl_c() -> None:
     async with started("sandbox", "--port", "0", environment=bare) as (process, output):
         said = await next_line(output)
         assert said["sandbox"] is True
+        assert said["public_key"].startswith("-----BEGIN PUBLIC KEY-----")
         names = {name.removeprefix("LITTLE_PAY_").lower() for name in said["environment"]}
         assert names == {"base_url", "api_key", "client_id", "client_secret", "token_id"}
         ran = await run("status", "NOBODY", environment=bare | said["environment"])

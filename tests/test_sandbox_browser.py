@@ -4,23 +4,31 @@ An app on FastAPI, the sandbox and the browser are together here, each on a sock
 """
 
 import importlib.util
+import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.to_thread
 import attrs
 import httpx
 import pytest
+from anyio.streams.buffered import BufferedByteReceiveStream
 from starlette.types import ASGIApp
 
 from little_pay_async import AsyncLittlePay
 from little_pay_async.callbacks import CallbackVerifier, PaymentCallback
 from little_pay_async.sandbox import Sandbox
 from little_pay_async.sandbox.serving import serving
+
+from .integrations.serving import free_port
+from .test_examples import WITHOUT_CREDENTIALS, run_shop
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
@@ -293,6 +301,40 @@ async def test_another_page_can_not_pay(shop: Shop, browser: "Browser") -> None:
             await page.get_by_role("button", name="Win").click()
         assert (await answered.value).status == 403
     assert await shop.state("ORDER42") == "open"
+
+
+async def test_the_example_and_the_command(browser: "Browser", tmp_path: Path) -> None:
+    """The shop of examples/ and `little-pay sandbox`, as a newcomer has them: three processes."""
+    command = [sys.executable, "-m", "little_pay_async", "sandbox", "--port", "0", "--json"]
+    async with await anyio.open_process(command, env=WITHOUT_CREDENTIALS) as served:
+        assert served.stdout is not None
+        lines = BufferedByteReceiveStream(served.stdout)
+        said = json.loads(await lines.receive_until(b"\n", 65_536))
+        environment = said["environment"] | {"CALLBACK_PUBLIC_KEY": said["public_key"]}
+        port = free_port()
+        shop = run_shop(port, tmp_path, **environment)
+        await anyio.to_thread.run_sync(shop.__enter__)
+        try:
+            await order_and_pay(browser, f"http://127.0.0.1:{port}", said["url"])
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(shop.__exit__, None, None, None)
+        served.send_signal(signal.SIGINT)
+        assert await served.wait() == 130
+
+
+async def order_and_pay(browser: "Browser", shop: str, sandbox: str) -> None:
+    async with await browser.new_context() as context:
+        context.set_default_timeout(PATIENCE)
+        orders, handsets = await context.new_page(), await context.new_page()
+        await handsets.goto(sandbox)
+        await orders.goto(shop)
+        await orders.get_by_label("Phone number").fill("+254712345678")
+        await orders.get_by_role("button", name="Pay with M-PESA").click()
+        await orders.get_by_text("PENDING").wait_for()
+        await handsets.get_by_role("button", name="Enter PIN").click()
+        await handsets.get_by_text("Callback 1: the app answered 200").wait_for()
+        await orders.get_by_text("COMPLETED").wait_for()
 
 
 async def test_light_and_dark(shop: Shop, page: "Page") -> None:

@@ -361,6 +361,10 @@ class TestHostile:
         assert (await visitor.http.get("/favicon.ico")).status_code == 204
 
 
+async def test_public_key(visitor: Visitor) -> None:
+    assert await page(visitor, "/-/public-key.pem") == visitor.sandbox.public_key
+
+
 class TestGuard:
     OWN = "http://127.0.0.1:8300"
 
@@ -463,6 +467,7 @@ async def test_the_terminal_says_what_it_is(
     said = capsys.readouterr().out
     assert "SANDBOX" in said
     assert "No money moves here" in said
+    assert "/-/public-key.pem" in said
     assert f"browser: http://{host}:" in said
     assert ("Others can reach it" in said) is warned
 

@@ -20,7 +20,14 @@ async def serve(host: str, port: int, *, as_json: bool) -> int:
             f"LITTLE_PAY_{name.upper()}": value for name, value in sandbox.credentials.items()
         }
         if as_json:
-            print_json({"sandbox": True, "url": url, "environment": environment})
+            print_json(
+                {
+                    "sandbox": True,
+                    "url": url,
+                    "environment": environment,
+                    "public_key": sandbox.public_key,
+                }
+            )
         else:
             click.secho(" SANDBOX ", bold=True, reverse=True, nl=False)
             click.echo(" No money moves here: a Little Pay for trying things out.\n")
@@ -30,6 +37,7 @@ async def serve(host: str, port: int, *, as_json: bool) -> int:
             click.echo("In the shell that shall talk to it, with credentials that it made up:\n")
             for name, value in environment.items():
                 click.echo(f"  export {name}={value}")
+            click.echo(f"\nIts callbacks are signed with this key: {url}/-/public-key.pem")
             click.echo("\nCtrl-C ends it.")
         await anyio.sleep_forever()
     return ALL_COMPLETED  # pragma: no cover - it is cancelled

@@ -42,6 +42,7 @@ def page_routes(sandbox: "Sandbox") -> list[Route]:
         Route("/checkout/{reference}", page.take_checkout, methods=["POST"]),
         Route("/-/page.css", _file("page.css", "text/css"), methods=["GET"]),
         Route("/-/page.js", _file("page.js", "text/javascript"), methods=["GET"]),
+        Route("/-/public-key.pem", page.show_public_key, methods=["GET"]),
         Route("/favicon.ico", _nothing, methods=["GET"]),  # browsers ask for one unasked
     ]
 
@@ -87,6 +88,9 @@ class _Page:
         else:
             await self._hand.ring(entry.reference, form, str(request.base_url))
         return _on_to(f"/checkout/{entry.reference}")
+
+    async def show_public_key(self, request: Request) -> Response:
+        return _shown(request, self._sandbox.public_key, media_type="text/plain")
 
     def _find(self, reference: str) -> Entry | None:
         entry = self._sandbox.book.find(reference, anyio.current_time())
