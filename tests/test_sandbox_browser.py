@@ -270,6 +270,7 @@ async def test_without_javascript(shop: Shop, browser: "Browser") -> None:
         await page.get_by_text("Callback 1: the app answered 200").wait_for()
 
 
+@pytest.mark.threat("T31")
 async def test_what_apps_send_does_not_run(shop: Shop, page: "Page") -> None:
     hostile = "<img src=x onerror=alert(1)><script>document.title='ran'</script>"
     made = await shop.buy("ORDER42", description=hostile)
@@ -280,6 +281,7 @@ async def test_what_apps_send_does_not_run(shop: Shop, page: "Page") -> None:
         assert (await page.title()).endswith("Little Pay sandbox")
 
 
+@pytest.mark.threat("T30")
 async def test_another_page_can_not_pay(shop: Shop, browser: "Browser") -> None:
     """A page that a developer visits sends a form to the sandbox."""
     made = await shop.buy("ORDER42")

@@ -77,6 +77,7 @@ class TestPayments:
         for button in ("Enter PIN", "Wrong PIN", "Cancel", "No answer"):
             assert f">{button}</button>" in shown
 
+    @pytest.mark.threat("T31")
     async def test_numbers_are_masked(self, visitor: Visitor) -> None:
         address = {"billingAddress": {"phoneNumber": f"+{MOBILE}"}}
         url = f"http://127.0.0.1:9/{MOBILE}"
@@ -321,6 +322,7 @@ class TestByHand:
 
 
 class TestHostile:
+    @pytest.mark.threat("T31")
     async def test_everything_is_escaped(self, visitor: Visitor) -> None:
         visitor.sandbox.merchant = HOSTILE
         reference = await visitor.reference(
@@ -385,6 +387,7 @@ class TestGuard:
             {"Host": ""},
         ],
     )
+    @pytest.mark.threat("T30")
     async def test_posts_of_other_pages(self, visitor: Visitor, headers: dict[str, str]) -> None:
         reference = await visitor.reference()
         await visitor.process(reference)
@@ -418,6 +421,7 @@ class TestGuard:
         assert answer.status_code == 303
 
     @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil"])
+    @pytest.mark.threat("T30")
     async def test_pages_are_shown_to_no_rebound_name(self, visitor: Visitor, host: str) -> None:
         reference = await visitor.reference()
         for path in ("/", f"/checkout/{reference}", "/-/page.js"):
