@@ -203,6 +203,17 @@ def audit(session: nox.Session) -> None:
 
 
 @nox.session
+def fleet(session: nox.Session) -> None:
+    """5,000 payments over 4 workers on a real Redis, of which two die half-way; `-- 1000` fewer."""
+    session.install(EXTRAS, *group("test"))
+    keys = session.posargs[0] if session.posargs else "5000"
+    session.run(
+        *("python", "-m", "pytest", "-s", "tests/integrations/test_taskiq_fleet.py"),
+        env=INSTALLED_ONLY | {"FLEET_KEYS": keys},
+    )
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Coverage-guided fuzzing by atheris, 60 s a target; `-- 300 http1` for longer and for one."""
     session.install(EXTRAS, *group("fuzz"))

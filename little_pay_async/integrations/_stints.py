@@ -80,14 +80,12 @@ class Stints:
         finally:
             await self.session.aclose()
 
-    async def watch(
-        self, keys: Iterable[str], report: Report, *, timeout: float | None
-    ) -> list[str]:
-        """Watch keys for a stint, and return those that are left for another.
+    async def watch(self, keys: Iterable[str], report: Report, *, timeout: float | None) -> None:
+        """Watch keys for a stint. What has not been reported then is left for another.
 
-        A key is left if it has not settled, if `report` raised, and if what happened concerns all
-        keys alike, a credential that is refused, say: that may be put right meanwhile. If there are
-        any, the stint takes all its time.
+        That is a key that has not settled, one whose `report` raised, and any if what happened
+        concerns all keys alike, a credential that is refused, say: that may be put right meanwhile.
+        If there are such keys, the stint takes all its time.
 
         Args:
             keys: Distinct ones.
@@ -110,7 +108,6 @@ class Stints:
                 left = await self._given_up(left, report, error)
         if left:
             await self._pause(end)
-        return list(left)
 
     async def _given_up(
         self, keys: Iterable[str], report: Report, error: LittlePayError

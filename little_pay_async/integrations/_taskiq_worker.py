@@ -1,10 +1,11 @@
 """What a task of taskiq's has: its worker, the time that is left, and a way back to the broker."""
 
+import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
 
 import anyio
 import anyio.to_thread
@@ -24,6 +25,7 @@ OnSettled = Callable[[Settlement], object]
 """Takes a settlement; sync, async or returning an awaitable."""
 
 _LAST_LOOK = 10.0  # seconds that a key still has when its time is over and its report has failed
+_AFTER_A_FAILURE = 1.0  # seconds: it may be the broker that fails
 _UNTIL = "little_pay_until"
 
 
@@ -44,6 +46,16 @@ class Worker:
         result = await anyio.to_thread.run_sync(self.on_settled, settlement)
         if inspect.isawaitable(result):
             await result
+
+    async def do(self, stint: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do a stint. What goes wrong in it ends it, and no more: what is left is handed back."""
+        try:
+            # In a task of its own: anyio writes the task that cancels into each cancellation, and
+            # taskiq's task, with all other tasks in its callbacks, takes long to be written.
+            await asyncio.create_task(stint())
+        except Exception:
+            logger.exception("payments can't be waited for: they are handed back")
+            await anyio.sleep(_AFTER_A_FAILURE)
 
 
 def worker_of(context: Context = TaskiqDepends()) -> Worker:
@@ -84,7 +96,7 @@ async def hand_back(context: Context) -> NoReturn:
             break
         except Exception:
             logger.exception("the broker is not to be reached: what was left is kept meanwhile")
-            await anyio.sleep(1)
+            await anyio.sleep(_AFTER_A_FAILURE)
     if context.is_ackable:
         try:
             await context.ack()  # taskiq's own may come after the broker's shutdown

@@ -154,17 +154,24 @@ async def settle(
         worker: The worker that it runs in.
     """
     task_id = context.message.task_id
+    seconds = time_left(context, timeout)
+    left = {key}
     found: list[Settlement] = []
+
+    async def stint() -> None:
+        if await has_result(context.broker, task_id):
+            left.clear()
+        else:
+            await worker.stints.watch(left, report, timeout=seconds)
 
     async def report(settlement: Settlement) -> None:
         if not await has_result(context.broker, task_id):
             await worker.tell(settlement)
             found.append(settlement)
+        left.clear()
 
     with worker.stints.at_work():
-        left = not await has_result(context.broker, task_id) and await worker.stints.watch(
-            [key], report, timeout=time_left(context, timeout)
-        )
+        await worker.do(stint)
         if left:
             await hand_back(context)
     if not found:  # another worker was quicker
@@ -275,8 +282,26 @@ async def _settle_batch(
     """Report all keys of a batch, in as many stints as it takes; return how many there were."""
     broker = context.broker
     backend: AsyncResultBackend[Any] = broker.result_backend
-    left = {key: None for key in keys if not await has_result(broker, _result_id(run, key))}
+    seconds = time_left(context, timeout)
+    left = dict.fromkeys(keys)
     noted = 0.0
+
+    async def stint() -> None:
+        for key in keys:
+            if await has_result(broker, _result_id(run, key)):
+                del left[key]
+        await note()
+        await worker.stints.watch(list(left), report, timeout=seconds)
+        await note()
+
+    async def report(settlement: Settlement) -> None:
+        result_id = _result_id(run, settlement.key)
+        if not await has_result(broker, result_id):  # by a worker that was only thought dead
+            await worker.tell(settlement)
+            await backend.set_result(result_id, _result(settlement, run))
+        del left[settlement.key]
+        if anyio.current_time() - noted >= _BETWEEN_NOTES:
+            await note()
 
     async def note() -> None:
         nonlocal noted
@@ -285,19 +310,8 @@ async def _settle_batch(
         state = TaskState.STARTED if left else TaskState.SUCCESS
         await backend.set_progress(context.message.task_id, TaskProgress(state=state, meta=meta))
 
-    async def report(settlement: Settlement) -> None:
-        result_id = _result_id(run, settlement.key)
-        if not await has_result(broker, result_id):  # by a worker that was only thought dead
-            await worker.tell(settlement)
-            await backend.set_result(result_id, _result(settlement, run))
-        left.pop(settlement.key, None)
-        if anyio.current_time() - noted >= _BETWEEN_NOTES:
-            await note()
-
     with worker.stints.at_work():
-        await note()
-        await worker.stints.watch(list(left), report, timeout=time_left(context, timeout))
-        await note()
+        await worker.do(stint)
         if left:
             context.message.kwargs["keys"] = list(left)
             await hand_back(context)

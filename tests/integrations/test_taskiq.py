@@ -22,6 +22,7 @@ from little_pay_async import (
     Settlement,
     SettlementTimeoutError,
 )
+from little_pay_async.integrations import _taskiq_worker
 from little_pay_async.integrations import taskiq as integration
 from little_pay_async.integrations.taskiq import (
     LittlePay,
@@ -307,6 +308,35 @@ async def test_no_hook_and_no_result_backend() -> None:
         await it.broker.wait_all()
         assert await settling.progress() == Progress(keys=6, settled=0)
     assert hook.keys() == KEYS
+
+
+async def test_a_result_backend_that_fails_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_taskiq_worker, "_AFTER_A_FAILURE", 0.01)
+    hook = Hook()
+    async with fleet(on_settled=hook, stint=0.05) as it:
+        it.order(*KEYS)
+        for key in KEYS:
+            it.sandbox.settle(key, "COMPLETED")
+        asks = {"failures": 3}
+        right = it.broker.result_backend.is_result_ready
+
+        async def fails_at_first(task_id: str) -> bool:
+            if asks["failures"]:
+                asks["failures"] -= 1
+                raise ConnectionError("no result backend")
+            return await right(task_id)
+
+        monkeypatch.setattr(it.broker.result_backend, "is_result_ready", fails_at_first)
+        settling = await settle_many(KEYS)
+        task = await settle.kiq(KEYS[0])
+        await hook.until(len(KEYS) + 1)
+        await it.broker.wait_all()
+        monkeypatch.undo()
+        assert not (await it.result(task)).is_err
+        assert await settling.progress() == Progress(keys=6, settled=6)
+    assert "they are handed back" in caplog.text
 
 
 async def test_a_refused_credential_is_waited_out() -> None:
