@@ -25,6 +25,7 @@ from little_pay_async import (
     SessionClosedError,
 )
 
+from .ids import shown
 from .servers import (
     Exchange,
     ScriptedServer,
@@ -326,7 +327,7 @@ UNUSED = httpx.MockTransport(lambda _: httpx.Response(500))
         {"api_key": 7},
         {"token_id": lambda: "callable"},
     ],
-    ids=ascii,
+    ids=shown,
 )  # fmt: skip
 def test_a_setting_that_can_t_be(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError) as caught:

@@ -13,6 +13,8 @@ from little_pay_async import APIConnectionError, ConfigurationError
 from little_pay_async._credentials import Authorization, Credential, hidden
 from little_pay_async._masking import Secret
 
+from .ids import shown
+
 pytestmark = pytest.mark.anyio
 
 VARIABLES = {
@@ -243,7 +245,7 @@ async def test_a_vault_that_fails_and_recovers() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [None, b"canary", 1, ["canary"], "", *NOT_PRINTABLE, lambda: "canary"], ids=repr
+    "answer", [None, b"canary", 1, ["canary"], "", *NOT_PRINTABLE, lambda: "canary"], ids=shown
 )
 @pytest.mark.parametrize("argument", RENEWABLE)
 async def test_what_a_vault_may_not_answer(argument: str, answer: Any) -> None:

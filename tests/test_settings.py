@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from little_pay_async import AsyncLittlePay, ConfigurationError, InvalidInputError, _settings
 from little_pay_async._masking import Secret
 
+from .ids import shown
+
 PROXY = "http://proxy.example:3128"
 PROXY_VARIABLES = [
     variable
@@ -167,7 +169,7 @@ def test_timeouts(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [*NO_SECONDS, foreign("httpx2"), foreign("httpx2._config")], ids=ascii
+    "value", [*NO_SECONDS, foreign("httpx2"), foreign("httpx2._config")], ids=shown
 )
 def test_what_is_no_timeout(value: Any) -> None:
     for make in (session, session().with_options):
@@ -283,7 +285,7 @@ def test_a_proxy_that_is_given(proxy: str, monkeypatch: pytest.MonkeyPatch) -> N
         lambda: "http://canary",
         httpx.Proxy("http://canary"),
     ],
-    ids=ascii,
+    ids=shown,
 )
 @pytest.mark.threat("T10")
 def test_what_is_no_proxy(proxy: Any) -> None:
@@ -382,7 +384,7 @@ def test_user_agents(app_info: Any, user_agent: str) -> None:
         *((), ("shop", 1), ("shop", None), ("a", "b", "c"), ("shop", "1.2\n"), ("", "1")),
         *(1, b"shop", ["shop", "1.2"], {"shop": "1.2"}, object()),
     ],
-    ids=ascii,
+    ids=shown,
 )
 def test_what_is_no_app_info(app_info: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^app_info: "):
