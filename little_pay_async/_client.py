@@ -263,7 +263,7 @@ class AsyncLittlePay:
         """
         number = _wire.mobile_of(mobile)
         del mobile
-        if isinstance(number, InvalidInputError):
+        if isinstance(number, LittlePayError):
             raise number
         if not isinstance(long_poll, bool):
             raise InvalidInputError("long_poll: give True or False")
@@ -439,7 +439,7 @@ class AsyncLittlePay:
         )
         del mobile, billing_address, custom_data, metadata
         for checked in (number, create):
-            if isinstance(checked, InvalidInputError):
+            if isinstance(checked, LittlePayError):
                 checked.key = key if isinstance(key, str) else None
                 raise checked
         assert isinstance(create, _wire.Call)  # noqa: S101 - checked above

@@ -5,7 +5,7 @@ from typing import Self
 
 import attrs
 
-from little_pay_async._errors import InvalidInputError
+from little_pay_async._errors import APIConnectionError, InvalidInputError, LittlePayError
 from little_pay_async._masking import mask_digits
 from little_pay_async._models import Provider
 
@@ -50,11 +50,13 @@ class Msisdn:
 
         Raises:
             InvalidInputError: It is no valid number; the message does not repeat it.
+            APIConnectionError: The numbering plans, which are loaded at the first use of a country,
+                can't be: no more files may be opened, say.
         """
         found = read(text, region)
         # No frame of a traceback may hold a phone number: error trackers send local variables.
         del text
-        if isinstance(found, InvalidInputError):
+        if isinstance(found, LittlePayError):
             raise found
         return cls(found)
 
@@ -105,7 +107,7 @@ def _not_wire_form(digits: object) -> InvalidInputError | None:
     )
 
 
-def read(text: object, region: str | None = None) -> str | InvalidInputError:
+def read(text: object, region: str | None = None) -> str | LittlePayError:
     """Return the digits of the number in `text`, or the error to raise, which does not show it."""
     if not isinstance(text, str):
         return InvalidInputError(
@@ -118,6 +120,19 @@ def read(text: object, region: str | None = None) -> str | InvalidInputError:
             "mobile: not a phone number: write it with its country code, digits only or with "
             "spaces and dashes, as in '+254 7...'"
         )
+    try:
+        return _checked(written, region)
+    except (OSError, ImportError) as error:
+        # Asking again may heal it, and nothing was sent: so it is treated like a connection.
+        return APIConnectionError(
+            f"mobile: the numbering plans can't be loaded ({type(error).__name__}): has the "
+            "process as many files open as it may? Nothing was sent.",
+            sent=False,
+        )
+
+
+def _checked(written: str, region: str | None) -> str | InvalidInputError:
+    """Return the digits of a number if a numbering plan has it."""
     # Loaded here because the tables take longer to load than all the rest of the library.
     import phonenumbers  # noqa: PLC0415
 

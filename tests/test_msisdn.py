@@ -2,6 +2,8 @@
 
 import pickle
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import attrs
@@ -194,3 +196,36 @@ def test_likely_provider(number: str, provider: Provider | None) -> None:
 def test_likely_provider_never_fails(digits: str) -> None:
     provider = Msisdn.unchecked(digits).likely_provider
     assert provider is None or provider.is_known
+
+
+WITHOUT_A_FILE_LEFT = """
+import os, resource
+from little_pay_async import APIConnectionError, Msisdn
+
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+taken = []
+try:
+    while True:
+        taken.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    pass
+try:
+    Msisdn.parse("+254712345678")
+except APIConnectionError as error:
+    assert not error.sent
+    assert "712345678" not in str(error) + repr(error)
+    print(error)
+for each in taken:
+    os.close(each)
+print(str(Msisdn.parse("+254712345678")))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit there")
+def test_numbering_plans_that_can_t_be_loaded_are_no_foreign_error() -> None:
+    command = [sys.executable, "-P", "-c", WITHOUT_A_FILE_LEFT]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    error, number = done.stdout.splitlines()
+    assert error.startswith("mobile: the numbering plans can't be loaded")
+    assert number == "254712345678"

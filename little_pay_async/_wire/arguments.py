@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from little_pay_async import _msisdn
-from little_pay_async._errors import InvalidInputError
+from little_pay_async._errors import InvalidInputError, LittlePayError
 from little_pay_async._models import BillingAddress, Payment, PaymentIntent, Provider
 from little_pay_async._msisdn import Msisdn
 from little_pay_async._wire.shapes import ADDRESS_FIELDS
@@ -101,12 +101,12 @@ def payable_provider(provider: Provider | str) -> Provider:
     return provider
 
 
-def mobile_of(mobile: object) -> Msisdn | InvalidInputError:
+def mobile_of(mobile: object) -> Msisdn | LittlePayError:
     """Return the payer's number, or the error to raise, which does not show it."""
     if isinstance(mobile, Msisdn):
         return mobile
     digits = _msisdn.read(mobile)
-    return digits if isinstance(digits, InvalidInputError) else Msisdn.unchecked(digits)
+    return digits if isinstance(digits, LittlePayError) else Msisdn.unchecked(digits)
 
 
 def says_something(text: object) -> bool:
