@@ -1,5 +1,6 @@
-"""A session and verified callbacks in web frameworks: `fastapi` and `aiohttp`, one module each.
+"""A session in web frameworks and workers, and verified callbacks: one module for each framework.
 
-Each needs the extra of its name, and none loads another. Private parts shared by them: `_opening`
-makes the session when the app starts, `_receiving` decides what a callback is answered.
+`fastapi`, `aiohttp` and `taskiq`; each needs the extra of its name, and none loads another. Private
+parts: `_opening` makes the session when the app starts, `_receiving` decides what a callback is
+answered, `_stints` watches for a while and leaves the rest, `_taskiq_worker` does so in a task.
 """
