@@ -130,7 +130,7 @@ def test_sockets_keep_up() -> None:
             httpx.AsyncClient(base_url=url, trust_env=False, timeout=httpx.Timeout(30)) as http,
         ):
             visitor = Visitor(sandbox, http)
-            for number in range(20):
+            for number in range(6):
                 created: list[httpx.Response] = []
 
                 async def create(key: str, into: list[httpx.Response] = created) -> None:
