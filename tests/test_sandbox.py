@@ -203,6 +203,7 @@ class TestCreate:
             ("expiresAt", "soon"),
             ("expiresAt", 0),
             ("payload", [1]),
+            ("returnUrl", 7),
         ],
     )
     async def test_something_wrong(self, visitor: Visitor, name: str, value: object) -> None:
