@@ -96,10 +96,13 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Run the code blocks of README.md and docs/."""
+    """Run the code blocks of README.md and docs/, and build the site, its links checked."""
     session.install(EXTRAS, *group("docs"))
     documents = ["README.md", *sorted(str(document) for document in Path("docs").glob("*.md"))]
     session.run("python", "-m", "pytest", *documents, env=INSTALLED_ONLY)
+    site = Path(session.create_tmp()).resolve() / "site"
+    session.run("mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site))
+    session.log(f"The site is at {site}")
 
 
 @nox.session
