@@ -63,7 +63,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The whole suite on each Python that the machine has."""
     session.install(EXTRAS, *group("test"))
-    session.run("python", "-m", "pytest", *session.posargs, env=INSTALLED_ONLY)
+    session.run("python", "-m", "pytest", "-n", "auto", *session.posargs, env=INSTALLED_ONLY)
 
 
 @nox.session(python=PYTHONS[0])
@@ -81,7 +81,9 @@ def lowest(session: nox.Session) -> None:
     session.install(EXTRAS, *group("test"), "--constraint", str(versions))
     # Old dependencies are slower to import: the budget is for those of today.
     today = "--deselect=tests/test_import_time.py::test_import_is_quick"
-    session.run("python", "-m", "pytest", today, *session.posargs, env=INSTALLED_ONLY)
+    session.run(
+        "python", "-m", "pytest", "-n", "auto", today, *session.posargs, env=INSTALLED_ONLY
+    )
 
 
 @nox.session
