@@ -81,9 +81,7 @@ def lowest(session: nox.Session) -> None:
     session.install(EXTRAS, *group("test"), "--constraint", str(versions))
     # Old dependencies are slower to import: the budget is for those of today.
     today = "--deselect=tests/test_import_time.py::test_import_is_quick"
-    session.run(
-        "python", "-m", "pytest", "-n", "auto", today, *session.posargs, env=INSTALLED_ONLY
-    )
+    session.run("python", "-m", "pytest", "-n", "auto", today, *session.posargs, env=INSTALLED_ONLY)
 
 
 @nox.session
