@@ -40,12 +40,12 @@ try:
     from taskiq.brokers.shared_broker import AsyncSharedBroker
     from taskiq.depends.progress_tracker import TaskProgress, TaskState
     from taskiq.exceptions import NoResultError
-except ModuleNotFoundError as missing:
+except ModuleNotFoundError as _missing:
     raise ImportError(
         "little_pay_async.integrations.taskiq needs taskiq: "
         "run pip install 'little-pay-async[taskiq]'",
-        name=missing.name,
-    ) from missing
+        name=_missing.name,
+    ) from _missing
 
 from little_pay_async import _settings
 from little_pay_async._checking import distinct
@@ -67,7 +67,7 @@ from little_pay_async.integrations._taskiq_worker import (
 
 __all__ = ["LittlePay", "Progress", "Settling", "settle", "settle_many", "setup"]
 
-logger = logging.getLogger("little_pay_async.integrations")
+_logger = logging.getLogger("little_pay_async.integrations")
 
 _KEYS_IN_A_BATCH = 100
 _BETWEEN_NOTES = 1.0
@@ -334,7 +334,7 @@ async def _call(broker: AsyncBroker, *, every: float) -> None:
         try:
             await kicker.kiq()
         except Exception:
-            logger.exception("the broker is not to be reached")
+            _logger.exception("the broker is not to be reached")
 
 
 def _result_id(run: str, key: str) -> str:

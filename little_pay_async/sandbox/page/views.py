@@ -13,7 +13,7 @@ from little_pay_async.sandbox.shapes import PROVIDERS
 if TYPE_CHECKING:
     from little_pay_async.sandbox.sandbox import Sandbox
 
-ANSWERS = {
+ANSWERS: dict[str, tuple[str, str | None, str]] = {
     "pin": ("Enter PIN", "COMPLETED", "Success"),
     "wrong-pin": ("Wrong PIN", "FAILED", "Wrong PIN"),
     "cancel": ("Cancel", "FAILED", "The payer declined"),
