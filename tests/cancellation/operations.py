@@ -35,6 +35,8 @@ class Operation:
             does, they are taken until it has ended.
         closes: Does it close its session?
         options: Of its session.
+        paced: Does a pause of its own come to an end while it waits? A scope in a child task ends
+            then, and anyio may take back what it should not: see `in_anyio` below.
     """
 
     call: Call
@@ -45,6 +47,7 @@ class Operation:
     at_once: int = 1
     closes: bool = False
     options: Mapping[str, Any] = {}
+    paced: bool = False
 
 
 async def vault() -> str:
@@ -142,7 +145,7 @@ OPERATIONS = {
     "long_poll, hold lost": Operation(long_poll, "A", first=(response(b"", "504 Late"),)),
     "check": Operation(check, ["A", "B", "C"], connections=3, at_once=2),
     "wait": Operation(wait, "A"),
-    "wait, paced": Operation(wait, "A", first=(response(payment("PENDING", key="A")),)),
+    "wait, paced": Operation(wait, "A", first=(response(payment("PENDING", key="A")),), paced=True),
     "watch": Operation(watch, set("ABC"), connections=3, at_once=2),
     "watch, left half way": Operation(watch_half_way, ("A", ("PARKED",)), connections=3, at_once=2),
     "collect": Operation(collect, "REF1", posts=2),
@@ -195,9 +198,9 @@ class Victim:
 
     Args:
         call: What it does.
-        in_anyio: Does it connect by anyio? That may take back more cancellations than it made: up
-            to its version 4.16 those of a scope in a child of a task group count for the group's
-            task.
+        in_anyio: Does it connect by anyio, or do scopes end in it? anyio may take back more
+            cancellations than it made: up to its version 4.16 those of a scope in a child of a task
+            group count for the group's task.
 
     Attributes:
         over: Set when it has ended.

@@ -10,7 +10,7 @@ import asyncio
 import os
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count, product
 from pathlib import Path
 from typing import Any
@@ -180,7 +180,8 @@ class Point:
                 await self._server.until_requests(operation.connections)
             if situation.other:
                 tasks.start_soon(self._ask_when_told, "OTHER")
-            self._victim = self._cell.way(self._call, in_anyio=self._cell.transport is leasing)
+            in_anyio = self._cell.transport is leasing or operation.paced
+            self._victim = self._cell.way(self._call, in_anyio=in_anyio)
             with each_step(self._before_step, self._between_steps):
                 self._victim.start(tasks)
                 await self._victim.over.wait()
@@ -322,7 +323,13 @@ def points(request: pytest.FixtureRequest) -> Iterator[list[int]]:
     indirect=["anyio_backend"],
 )
 async def test_cancelled_before_each_step(  # noqa: PLR0917 - the columns of the matrix
-    operation: str, situation: str, way: str, wire: str, transport: str, points: list[int]
+    operation: str,
+    situation: str,
+    way: str,
+    wire: str,
+    transport: str,
+    points: list[int],
+    record_property: Callable[[str, object], None],
 ) -> None:
     little_pay = LittlePay()
     async with serving(little_pay, tls=wire == "tls") as server:
@@ -343,4 +350,5 @@ async def test_cancelled_before_each_step(  # noqa: PLR0917 - the columns of the
         for number, steps in enumerate(count(first, stride)):
             if await cell.cancelled_after(steps):
                 points.append(number)
+                record_property("points", number)
                 return
