@@ -551,7 +551,7 @@ SECONDS = 0.05 if sys.gettrace() is None else 0.5
 @pytest.mark.threat("T5")
 def test_hostile_bodies_take_no_time(body: bytes, status: int) -> None:
     best = SECONDS
-    for _ in range(5):
+    for _ in range(50):  # until it is: the machine may be slow for a moment, the code is not
         answer = wire.Answer(status, {}, bytearray(body))
         started = time.process_time()
         outcome = wire.judge(
