@@ -188,7 +188,7 @@ class LeakScan:
 
     def _look_at_error(self, error: BaseException) -> None:
         """Look at an error, at what led to it, and at every frame of ours that they passed."""
-        for link in _chain(error):
+        for link in chain(error):
             name = type(link).__name__
             if _is_pytest_s(link):
                 continue
@@ -215,7 +215,7 @@ class LeakScan:
             self._leaks[f"{canary}, by {where}: {text[:300]!r}"] = None
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
     """Give an error and everything that led to it."""
     seen: set[int] = set()
     left: list[BaseException | None] = [error]

@@ -25,6 +25,7 @@ from little_pay_async import (
     UnexpectedResponseError,
 )
 
+from .faults.scripts import cut, resets_within
 from .servers import (
     Exchange,
     Script,
@@ -43,23 +44,6 @@ pytestmark = pytest.mark.anyio
 
 TRIES = 3  # one, and two more: the default
 IN_TIME = 5.0  # seconds; the calls' own limit of 30 s must never be what ends a row
-
-
-def cut(share: float) -> Script:
-    """Return a script that sends a part of the right answer, then ends the stream."""
-
-    async def script(exchange: Exchange) -> None:
-        answer = right_answer(exchange.request)
-        await exchange.send(answer[: int(len(answer) * share)])
-        await exchange.close()
-
-    return script
-
-
-async def resets_within(exchange: Exchange) -> None:
-    answer = right_answer(exchange.request)
-    await exchange.send(answer[: len(answer) // 2])
-    await exchange.reset()
 
 
 async def promises_less_than_it_sends(exchange: Exchange) -> None:

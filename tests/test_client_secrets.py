@@ -29,6 +29,7 @@ from little_pay_async import (
 )
 
 from .canaries import ACCESS_TOKEN, BASIC, CREDENTIALS, MOBILE
+from .leak_scan import chain
 from .servers import (
     Exchange,
     Script,
@@ -69,21 +70,6 @@ ALL_OPERATIONS: dict[str, Callable[[AsyncLittlePay], Awaitable[object]]] = OPERA
     ),
     "request": lambda pay: pay.request("POST", "/x", json={"mobile": MOBILE}, auth="basic"),
 }
-
-
-def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Give an error and everything that led to it."""
-    seen: set[int] = set()
-    left = [error]
-    while left:
-        link = left.pop()
-        if link is None or id(link) in seen:
-            continue
-        seen.add(id(link))
-        yield link
-        left += [link.__cause__, link.__context__]
-        if isinstance(link, BaseExceptionGroup):
-            left += link.exceptions
 
 
 def shown_by(error: BaseException) -> Iterator[tuple[str, str]]:
