@@ -3,11 +3,9 @@
 import asyncio
 import contextlib
 import re
-import socket
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -18,7 +16,14 @@ import pytest
 from little_pay_async._transport.leasing import LeasingPool, one_connection
 from little_pay_async._transport.pooled import PooledTransport, new_pool
 
-from .servers import Exchange, ScriptedServer, client_tls, response, server_tls
+from .servers import (
+    Exchange,
+    ScriptedServer,
+    client_tls,
+    response,
+    server_tls,
+    tcp_sockets,
+)
 
 NewTransport = Callable[..., PooledTransport]
 
@@ -162,19 +167,9 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def descriptors(server: ScriptedServer) -> set[int]:
-    """Return this process's TCP sockets that are not the server's own."""
-    found = set()
-    for link in Path("/proc/self/fd").iterdir():
-        try:
-            probe = socket.socket(fileno=int(link.name))
-        except OSError:  # no socket, or no descriptor any more
-            continue
-        try:
-            if probe.family != socket.AF_UNIX and probe.getsockname()[1] != server.port:
-                found.add(probe.fileno())
-        finally:
-            probe.detach()
-    return found
+    """Return this process's TCP sockets that came after the server, and are not its own."""
+    found = tcp_sockets().items() - server.before.items()
+    return {number for number, port in found if port != server.port}
 
 
 async def a_few_steps() -> None:

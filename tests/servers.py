@@ -120,6 +120,22 @@ class _Connection:
         await anyio.aclose_forcefully(self._raw)
 
 
+def tcp_sockets() -> dict[int, int]:
+    """Return the descriptors of this process's TCP sockets, with the ports they are bound to."""
+    found = {}
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            probe = socket.socket(fileno=int(link.name))
+        except OSError:  # no socket, or no descriptor any more
+            continue
+        try:
+            if probe.family != socket.AF_UNIX:
+                found[probe.fileno()] = probe.getsockname()[1]
+        finally:
+            probe.detach()
+    return found
+
+
 class ScriptedServer:
     """A server on loopback: `async with ScriptedServer(script) as server:`.
 
@@ -130,6 +146,7 @@ class ScriptedServer:
         connections: How many connections were accepted.
         open: How many of them are open now.
         received: How many bytes came on all of them, decrypted.
+        before: The sockets that this process had before: a test that fails may leave some.
     """
 
     def __init__(
@@ -142,6 +159,7 @@ class ScriptedServer:
         self.open = 0
         self.received = 0
         self.port = 0
+        self.before = tcp_sockets()
         self._tls = tls
         self._news = anyio.Event()
 
