@@ -73,14 +73,17 @@ class Run:
         assert tasks[fleet[min(1, len(fleet) - 1)].name] > 0, f"too few have tasks: {tasks}"
         return fleet
 
-    async def check(self, settling: Settling) -> None:
+    async def check(self, settling: Settling, *, killed: str | None) -> None:
         """Every key was reported once, as what it is, and every task is acknowledged."""
         assert await settling.progress() == Progress(keys=KEYS, settled=KEYS)
         assert {key for _, key in self.reports} == set(self.keys)
         counted = await self.redis.hgetall("reported")
         times = Counter({name.decode(): int(count) for name, count in counted.items()})
-        once = {task.task_id: 1 for task in settling.tasks.values()}
-        assert {name: count for name, count in times.items() if name in once} == once
+        tasks = {task.task_id: key for key, task in settling.tasks.items()}
+        assert {times[name] for name in tasks} <= {0, 1}
+        # A worker that is killed between a result and its count leaves it uncounted.
+        uncounted = {key for name, key in tasks.items() if not times[name]}
+        assert uncounted <= {key for worker, key in self.reports if worker == killed}
         for key, task in settling.tasks.items():
             result = await task.get_result()
             status = "FAILED" if key.endswith("7") else "COMPLETED"
@@ -136,7 +139,7 @@ async def _settled(run: Run, *, deaths: bool) -> float:
         dead = {killed.name, stopped.name}
         assert not dead & {worker for worker, _ in run.reports[before:]}
         assert dead & {worker for worker, _ in run.reports[:before]}
-    await run.check(settling)
+    await run.check(settling, killed=killed.name if deaths else None)
     return took
 
 
