@@ -89,7 +89,8 @@ def coverage(session: nox.Session) -> None:
     """Branch coverage of the whole suite; the least of it stands in pyproject.toml."""
     session.install(EXTRAS, *group("test"))
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=INSTALLED_ONLY)
+    parallel = ("-n", "auto")
+    session.run("coverage", "run", "-m", "pytest", *parallel, *session.posargs, env=INSTALLED_ONLY)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
