@@ -18,7 +18,7 @@ import pytest
 from anyio.abc import Process, SocketAttribute
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from little_pay_async import AsyncLittlePay
+from little_pay_async import AsyncLittlePay, Provider
 from little_pay_async._cli import commands, running
 from little_pay_async._cli.key_list import read_keys
 from little_pay_async.sandbox import Sandbox
@@ -68,6 +68,15 @@ async def create(sandbox: Sandbox, environment: dict[str, str], **statuses: str)
             )
             if status != "PENDING":
                 sandbox.settle(key, status)
+
+
+async def ring(sandbox: Sandbox, environment: dict[str, str], key: str, provider: Provider) -> None:
+    """Have the handset ring for a payment, with nobody to answer it."""
+    url = environment["LITTLE_PAY_BASE_URL"]
+    async with AsyncLittlePay(**sandbox.credentials, base_url=url) as pay:
+        reference = (await pay.status(key)).reference
+        assert reference is not None
+        await pay.process(reference, provider, "+254712345678")
 
 
 class Ran:
@@ -470,12 +479,64 @@ class TestOnATerminal:
         assert "3 of 3" in shown
         assert "{" not in shown
 
+    async def test_watch_shows_how_long_payments_took(
+        self, sandbox: Sandbox, environment: dict[str, str]
+    ) -> None:
+        await create(sandbox, environment, DONE="COMPLETED", DECLINED="FAILED", RUNG="PENDING")
+        await ring(sandbox, environment, "RUNG", Provider.AIRTEL)
+        sandbox.settle("RUNG", "COMPLETED")
+        code, shown = await on_terminal("watch", "DONE", "DECLINED", "RUNG", "X", env=environment)
+        assert code == 3
+        summary = shown[shown.index("Time to settle, by provider") :]
+        assert "- 2" in summary
+        assert "AIRTEL 1" in summary
+        assert "median 0.0" in summary
+        assert "█" in summary
+        assert "not settled: 1 NotFoundError" in summary
+        assert summary.index("not settled:") < summary.index("2 completed, 1 failed")
+
+    async def test_ctrl_c_shows_how_long_those_took_that_have_settled(
+        self, sandbox: Sandbox, environment: dict[str, str]
+    ) -> None:
+        await create(sandbox, environment, DONE="COMPLETED", SECOND="COMPLETED", RINGING="PENDING")
+        arguments = ["watch", "RINGING", "DONE", "SECOND"]
+        code, shown = await on_terminal(*arguments, env=environment, until="2 of 3")
+        assert code == 130
+        summary = shown[shown.index("Time to settle, by provider") :]
+        assert summary.index("2 completed, 0 failed") < summary.index("1 still pending")
+        assert shown.splitlines()[-1] == "RINGING"
+
+    @pytest.mark.parametrize(
+        ("more", "bar"), [({"NO_COLOR": "1"}, "█"), ({"PYTHONIOENCODING": "latin-1"}, "#")]
+    )
+    async def test_narrow_and_without_colour_or_without_blocks(
+        self, sandbox: Sandbox, environment: dict[str, str], more: dict[str, str], bar: str
+    ) -> None:
+        await create(sandbox, environment, DONE="COMPLETED", SECOND="COMPLETED")
+        code, shown = await on_terminal(
+            "watch", "DONE", "SECOND", env=environment | more, width=40, coloured=True
+        )
+        assert code == 0
+        summary = shown[shown.index("Time to settle, by provider") :]
+        assert bar in summary
+        assert all(len(_COLOUR.sub("", line)) <= 40 for line in summary.splitlines())
+        assert ("\x1b[36m" in summary) is ("NO_COLOR" not in more)
+
+    async def test_one_payment_is_no_histogram(
+        self, sandbox: Sandbox, environment: dict[str, str]
+    ) -> None:
+        await create(sandbox, environment, DONE="COMPLETED")
+        code, shown = await on_terminal("watch", "DONE", env=environment)
+        assert code == 0
+        assert "Time to settle" not in shown
+
     async def test_status_shows_lines(self, sandbox: Sandbox, environment: dict[str, str]) -> None:
         await create(sandbox, environment, DONE="COMPLETED", RINGING="PENDING")
         code, shown = await on_terminal("status", "DONE", "RINGING", env=environment)
         assert code == 3
         assert "✓ DONE           COMPLETED  100" in shown
         assert "? RINGING        PENDING    100" in shown
+        assert "Time to settle" not in shown
 
     async def test_json_if_it_is_asked_for(
         self, sandbox: Sandbox, environment: dict[str, str]
@@ -504,13 +565,17 @@ class TestOnATerminal:
 
 
 async def on_terminal(
-    *arguments: str, env: dict[str, str], until: str | None = None
+    *arguments: str,
+    env: dict[str, str],
+    until: str | None = None,
+    width: int = 100,
+    coloured: bool = False,
 ) -> tuple[int | None, str]:
     """Run it on a terminal, typing Ctrl-C once `until` is shown; return code and output."""
     import pty
 
     ours, theirs = pty.openpty()
-    env = env | {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
+    env = env | {"TERM": "xterm-256color", "COLUMNS": str(width), "LINES": "30"}
     shown = b""
     async with await anyio.open_process(
         [*COMMAND, *arguments],
@@ -535,4 +600,5 @@ async def on_terminal(
                 process.send_signal(signal.SIGINT)
         code = await process.wait()
     os.close(ours)
-    return code, _COLOUR.sub("", shown.decode())
+    text = shown.decode(env.get("PYTHONIOENCODING", "utf-8"))
+    return code, text if coloured else _COLOUR.sub("", text)

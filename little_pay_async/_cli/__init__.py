@@ -1,8 +1,9 @@
 """The command `little-pay`: arguments, progress and exit codes only.
 
 `commands` is what can be typed, `running` turns what goes wrong into a line and an exit code,
-`watching` and `checking` do the work of two commands and `demo` that of the third, `key_list` reads
-keys as they come in, `outcomes` counts what became of them, `report` shows it.
+`watching` does the work of two commands and `demo` that of the third, `key_list` reads
+keys as they come in, `outcomes` counts what became of them, `report` shows it, `histogram` how long
+it took.
 
 This module imports none of what the `cli` extra brings, so that it can say that it is missing.
 """

@@ -56,6 +56,11 @@ class Outcome:
         """What Little Pay said last of how it stands, or None."""
         return None if self.payment is None else self.payment.status
 
+    @property
+    def error_kind(self) -> str | None:
+        """The class of its error by name, or None."""
+        return None if self.error is None else self.error.partition(":")[0]
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as it is printed for programs."""
         return {

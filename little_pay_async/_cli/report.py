@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self
 from rich.console import Console
 from rich.text import Text
 
+from little_pay_async._cli.histogram import Histogram, Times
 from little_pay_async._cli.outcomes import Outcome, Tally, one_line
 from little_pay_async._cli.progress import LiveLine
 from little_pay_async._models import Payment, PaymentStatus
@@ -82,6 +83,7 @@ class Lines:
         self._console = console
         self._live = live
         self._line: LiveLine | None = None
+        self._times = Times()
         self._exit = ExitStack()
 
     def __enter__(self) -> Self:
@@ -95,6 +97,8 @@ class Lines:
     def found(self, outcome: Outcome) -> None:
         """Print it."""
         self._console.print(_line_of(outcome))
+        if self._live:
+            self._times.add(outcome)
 
     def getting_on(self, watch: Watch, tally: Tally) -> None:
         """Draw the live line."""
@@ -105,7 +109,8 @@ class Lines:
         """Print nothing here: they are on standard error."""
 
     def summary(self, tally: Tally, took: float) -> None:
-        """Print how many there are of each kind."""
+        """Print how many there are of each kind, and how long those of a watch took."""
+        self._console.print(Histogram(self._times))
         self._console.print(
             f"[green]{tally.completed:,} completed[/], [red]{tally.failed:,} failed[/], "
             f"[yellow]{tally.not_settled:,} not settled[/] in {took:.1f} s"

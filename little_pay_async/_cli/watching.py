@@ -85,7 +85,11 @@ async def watch_keys(
         except ConfigurationError:  # nothing was asked
             raise
         except BaseException:
-            _leave(in_hand + watch.pending, report)
+            try:
+                if tally.total:
+                    report.summary(tally, anyio.current_time() - began)
+            finally:  # whoever can't be shown the one may still be told the other
+                _leave(in_hand + watch.pending, report)
             raise
         report.summary(tally, anyio.current_time() - began)
     return tally.exit_code
