@@ -59,6 +59,13 @@ def types(session: nox.Session) -> None:
     session.run("pyright", "--verifytypes", "little_pay_async", "--ignoreexternal")
 
 
+@nox.session
+def api(session: nox.Session) -> None:
+    """Whether the public API is the recorded one; `-- --write` records what it is now."""
+    session.install(*(asked for asked in group("test") if asked.startswith("griffelib")))
+    session.run("python", "checks/public_api.py", *session.posargs)
+
+
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """The whole suite on each Python that the machine has."""
