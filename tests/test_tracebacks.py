@@ -1,8 +1,6 @@
 """Error trackers send the local variables of every frame: none of ours holds what is private."""
 
-import traceback
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -17,35 +15,10 @@ from little_pay_async import (
     Msisdn,
 )
 
-OURS = str(Path(little_pay_async.__file__).parent)
+from .frames import frames_of_ours, leaks
+
 NUMBER = "712345678"
 SECRET = "canary"
-
-
-def frames_of_ours(error: BaseException) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and local variables of each frame of the package that an error, or its cause, passed."""
-    link: BaseException | None = error
-    while link is not None:
-        for frame, _ in traceback.walk_tb(link.__traceback__):
-            if frame.f_code.co_filename.startswith((OURS, "<attrs")):
-                yield frame.f_code.co_qualname, dict(frame.f_locals)
-        link = link.__cause__ or link.__context__
-
-
-def leaks(error: BaseException, private: str) -> list[str]:
-    return [
-        f"{function}: {name}"
-        for function, variables in frames_of_ours(error)
-        for name, value in variables.items()
-        if private in shown(value)
-    ]
-
-
-def shown(value: object) -> str:
-    try:
-        return repr(value)
-    except AttributeError:  # half-built: its constructor is what raised
-        return ""
 
 
 def make(**options: Any) -> AsyncLittlePay:

@@ -48,7 +48,22 @@ class Scene:
     def is_held_get(self) -> bool:
         return self is SCENES["long_poll"]
 
-    def check_lost(self, error: LittlePayError) -> None:
+    async def check(self, pay: AsyncLittlePay, *, is_right: bool) -> int:
+        """See what comes of an answer, where all others are right; return how many requests."""
+        # A hold that ended is followed by a plain GET, which is what tells then.
+        again = not is_right and self.is_held_get
+        try:
+            outcome = await self.call(pay)
+        except LittlePayError as error:
+            assert not is_right
+            assert not again
+            self._check_lost(error)
+        else:
+            assert is_right or again
+            assert outcome == self.right
+        return 1 + again
+
+    def _check_lost(self, error: LittlePayError) -> None:
         """It is the error for an answer that did not come as a whole."""
         if self.moves_money:
             assert type(error) is OutcomeUnknownError

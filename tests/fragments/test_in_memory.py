@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from little_pay_async import AsyncLittlePay, LittlePayError
+from little_pay_async import AsyncLittlePay
 
 from ..leases import a_few_steps
 from ..sessions import session, without_pauses
@@ -44,22 +44,11 @@ def nth(first_answer: Answer, others: Answer, number: int) -> Answer:
 async def check(
     scene: Scene, pay: AsyncLittlePay, network: Network, answer: Answer, *, is_right: bool
 ) -> None:
-    """See what comes of an answer, where all others are right."""
     network.requests.clear()
     others = Answer(FRAMINGS["a length"].wire(scene.answer))
     network.answer = partial(nth, answer, others)
-    # A hold that ended is followed by a plain GET, which is what tells then.
-    again = not is_right and scene.is_held_get
-    try:
-        outcome = await scene.call(pay)
-    except LittlePayError as error:
-        assert not is_right
-        assert not again
-        scene.check_lost(error)
-    else:
-        assert is_right or again
-        assert outcome == scene.right
-    assert len(network.requests) == 1 + again
+    requests = await scene.check(pay, is_right=is_right)
+    assert len(network.requests) == requests
 
 
 @each_framing

@@ -11,7 +11,7 @@ from functools import partial
 import anyio.lowlevel
 import pytest
 
-from little_pay_async import AsyncLittlePay, LittlePayError
+from little_pay_async import AsyncLittlePay
 from little_pay_async._transport.leasing import one_connection
 
 from ..leases import leasing
@@ -116,17 +116,8 @@ async def cutting(*, tls: bool, leases: bool) -> AsyncIterator[tuple[Cutter, Asy
 async def check(scene: Scene, pay: AsyncLittlePay, cutter: Cutter, *, is_right: bool) -> None:
     requests = cutter.server.requests
     requests.clear()
-    again = not is_right and scene.is_held_get
-    try:
-        outcome = await scene.call(pay)
-    except LittlePayError as error:
-        assert not is_right
-        assert not again
-        scene.check_lost(error)
-    else:
-        assert is_right or again
-        assert outcome == scene.right
-    assert [request.method for request in requests] == [scene.method] * (1 + again)
+    expected = await scene.check(pay, is_right=is_right)
+    assert [request.method for request in requests] == [scene.method] * expected
 
 
 @plain_and_tls

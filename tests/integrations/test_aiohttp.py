@@ -10,6 +10,7 @@ from little_pay_async import AsyncLittlePay, ConfigurationError
 from little_pay_async.integrations.aiohttp import LITTLE_PAY, little_pay_context
 from little_pay_async.sandbox import Sandbox
 
+from ..frames import frames_of_ours, leaks
 from .serving import client, on_aiohttp
 
 pytestmark = [pytest.mark.anyio, pytest.mark.asyncio_only]
@@ -97,15 +98,8 @@ async def test_what_is_missing_or_wrong_is_an_error_when_the_app_starts(
 async def test_no_local_variable_of_ours_shows_a_credential() -> None:
     app = web.Application()
     app.cleanup_ctx.append(little_pay_context(api_key=CANARY, hold=-1))
-    shown = []
-    try:
+    with pytest.raises(ConfigurationError) as caught:
         async with on_aiohttp(app):
             pass
-    except ConfigurationError as error:
-        traceback = error.__traceback__
-        while traceback is not None:
-            if "little_pay_async" in traceback.tb_frame.f_code.co_filename:
-                shown.append(repr(traceback.tb_frame.f_locals))
-            traceback = traceback.tb_next
-    assert len(shown) >= 3
-    assert CANARY not in "".join(shown)
+    assert len(list(frames_of_ours(caught.value))) >= 3
+    assert leaks(caught.value, CANARY) == []

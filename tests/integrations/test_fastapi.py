@@ -27,6 +27,7 @@ from little_pay_async import (
 from little_pay_async.integrations.fastapi import LittlePay, little_pay_lifespan
 from little_pay_async.sandbox import Sandbox
 
+from ..frames import frames_of_ours, leaks
 from .serving import client, on_uvicorn
 
 pytestmark = pytest.mark.anyio
@@ -301,18 +302,11 @@ async def test_a_server_does_not_start_without_credentials(
 
 async def test_no_local_variable_of_ours_shows_a_credential() -> None:
     app = FastAPI(lifespan=little_pay_lifespan(api_key=CANARY, hold=-1))
-    shown = []
-    try:
+    with pytest.raises(ConfigurationError) as caught:
         async with app.router.lifespan_context(app):
             pass
-    except ConfigurationError as error:
-        traceback = error.__traceback__
-        while traceback is not None:
-            if "little_pay_async" in traceback.tb_frame.f_code.co_filename:
-                shown.append(repr(traceback.tb_frame.f_locals))
-            traceback = traceback.tb_next
-    assert len(shown) >= 3
-    assert CANARY not in "".join(shown)
+    assert len(list(frames_of_ours(caught.value))) >= 3
+    assert leaks(caught.value, CANARY) == []
 
 
 # Payments as answers
