@@ -11,7 +11,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2025.5.1"
-nox.options.sessions = ["lint", "types", "tests", "coverage", "docs"]
+nox.options.sessions = ["lint", "types", "changelog", "tests", "coverage", "docs"]
 nox.options.error_on_missing_interpreters = False  # what the machine has is tested, in CI too
 nox.options.reuse_existing_virtualenvs = True
 nox.options.default_venv_backend = "virtualenv"  # the same installer everywhere
@@ -64,6 +64,12 @@ def api(session: nox.Session) -> None:
     """Whether the public API is the recorded one; `-- --write` records what it is now."""
     session.install(*(asked for asked in group("test") if asked.startswith("griffelib")))
     session.run("python", "checks/public_api.py", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def changelog(session: nox.Session) -> None:
+    """CHANGELOG.md's form, and a line for what changed; `-- --since=main`, `-- --release=v1.0`."""
+    session.run(sys.executable, "checks/changelog.py", *session.posargs)
 
 
 @nox.session(python=PYTHONS)
