@@ -2,9 +2,8 @@
 
 import json
 import shutil
-import subprocess
 import sys
-import tarfile
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
@@ -23,8 +22,6 @@ EXTRAS = ".[aiohttp,callbacks,cli,fastapi,sandbox,taskiq,uvloop]"
 # The working directory stays off sys.path: the installed package is the one that is run.
 INSTALLED_ONLY = {"PYTHONSAFEPATH": "1"}
 LOCK = "requirements-dev.lock"
-# What git has and a distribution of sources has not.
-NOT_IN_SDIST = (".ci/", ".gitattributes")
 
 
 def group(name: str) -> list[str]:
@@ -267,54 +264,42 @@ def environment(session: nox.Session, folder: Path, *requirements: str) -> str:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """Build the distributions, look into them, and use the wheel as its users do."""
+    """Build into dist/, look into what was built, and use the wheel as its users do."""
     session.install(*group("package"))
-    folder = Path(session.create_tmp()).resolve()
-    dist, bare = folder / "dist", folder / "bare"
-    for old in dist.glob("*"):
-        old.unlink()
-    session.run("python", "-m", "build", "--outdir", str(dist), silent=True)
+    folder, dist = Path(session.create_tmp()).resolve(), Path("dist").resolve()
+    checks, tests = Path("checks").resolve(), Path("tests").resolve()
+    session.run("python", "checks/distributions.py", str(dist))
     wheel, sdist = next(dist.glob("*.whl")), next(dist.glob("*.tar.gz"))
     session.run("twine", "check", "--strict", str(wheel), str(sdist))
     session.run("check-wheel-contents", str(wheel))
-    check_sdist(session, sdist)
-    projects = Path("tests/user_projects").resolve()
+    # There is no address to write to: who has something to say says it in the repository.
+    session.run("pyroma", "--min=10", "--skip-tests=AuthorEmail", str(sdist), silent=True)
     session.chdir(folder)
-    python = environment(session, bare, str(wheel))
+    python = environment(session, folder / "bare", str(wheel))
     show = "import little_pay_async as it; print('imported', it.__version__, 'from', it.__file__)"
     session.run(python, "-P", "-c", show, external=True)
+    # What a user's type checkers see.
+    python = environment(session, folder / "typed", str(wheel), *group("types"))
+    modules = ("user_types/mistakes.py", "typing/models.py", "typing/public.py")
+    project = project_of(folder / "types", [tests / module for module in modules])
+    session.chdir(project)
+    session.run(python, str(checks / "typed.py"), external=True)
     # What a user's project has: the library, its sandbox, and what runs its tests.
     python = environment(
         session, folder / "with_sandbox", f"{wheel}[sandbox]", "pytest", "pytest-asyncio"
     )
-    shop = folder / "shop"
-    shutil.rmtree(shop, ignore_errors=True)
-    shop.mkdir()
-    for project in projects.glob("*.py"):
-        shutil.copy(project, shop / f"test_{project.name}")
-    (shop / "pytest.ini").write_text(
+    project = project_of(folder / "shop", (tests / "user_projects").glob("*.py"), prefix="test_")
+    (project / "pytest.ini").write_text(
         "[pytest]\nfilterwarnings = error\nasyncio_default_fixture_loop_scope = function\n"
     )
-    session.chdir(shop)
+    session.chdir(project)
     session.run(python, "-m", "pytest", "-rs", external=True)
 
 
-def check_sdist(session: nox.Session, sdist: Path) -> None:
-    """Check that an sdist has every file that git tracks, but for a few, and nothing else."""
-    if not Path(".git").exists():
-        session.warn("the sdist's files were not checked: this is no checkout of git")
-        return
-    listed = subprocess.run(
-        ["git", "ls-files", "-z"],  # noqa: S607 - git's, wherever it is
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    tracked = {name for name in listed.stdout.split("\0") if name}
-    expected = {name for name in tracked if not name.startswith(NOT_IN_SDIST)} | {"PKG-INFO"}
-    with tarfile.open(sdist) as archive:
-        files = {member.name.partition("/")[2] for member in archive if member.isfile()}
-    missing, surplus = sorted(expected - files), sorted(files - expected)
-    if missing or surplus:
-        session.error(f"the sdist lacks {missing} and has {surplus} that git does not track")
-    session.log(f"the sdist has the {len(files)} files that it should have")
+def project_of(project: Path, modules: Iterable[Path], *, prefix: str = "") -> Path:
+    """Make a project of a user with these modules, and return where it is."""
+    shutil.rmtree(project, ignore_errors=True)
+    project.mkdir()
+    for module in modules:
+        shutil.copy(module, project / f"{prefix}{module.name}")
+    return project
