@@ -234,8 +234,9 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def pictures(session: nox.Session) -> None:
-    """Make the pictures in docs/images anew; needs Chromium."""
-    session.install(".[sandbox]", "playwright")
+    """Make the pictures in docs/images anew; those of the sandbox's page need Chromium."""
+    session.install(".[cli]", "playwright")
+    session.run("python", "docs/terminals.py", env=INSTALLED_ONLY)
     session.run("python", "docs/pictures.py", env=INSTALLED_ONLY)
 
 

@@ -14,6 +14,8 @@ from rich.console import Console
 from little_pay_async import PaymentStatus
 from little_pay_async._cli.demo import JsonStage, TerminalStage, crowd, play, purchases
 
+from .pictures import shape, shapes_in
+
 play_module = sys.modules[play.__module__]  # whose name the function has taken
 
 pytestmark = [pytest.mark.anyio, pytest.mark.asyncio_only]
@@ -79,6 +81,12 @@ async def test_on_a_terminal() -> None:
         assert said in table
     assert "254700000001" not in shown, "phone numbers are masked"
     assert "254*******01" in shown
+    # The picture in the documents shows it as it is today: else run `nox -s pictures`.
+    prompt, *pictured = shapes_in("demo.svg")
+    assert prompt == shape("$ little-pay demo")
+    assert all(line in shape(shown) for line in pictured)
+    end = [shape(line) for line in shown[shown.index("Payment  ") :].splitlines()]
+    assert pictured[-len([line for line in end if line]) :] == [line for line in end if line]
 
 
 async def test_a_payment_that_comes_out_otherwise(

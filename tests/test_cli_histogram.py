@@ -98,12 +98,13 @@ def test_a_column_for_each_provider_with_its_number_and_median() -> None:
         *settled(None, 1.5),
         *settled("FUTUREPESA", 2.5, 2.6),
     ).splitlines()
-    assert [line.split() for line in shown[:3]] == [
+    assert [line.split() for line in shown[:4]] == [
+        [],
         ["Time", "to", "settle,", "by", "provider"],
         ["MPESA", "4", "FUTUREPESA", "2", "-", "1", "AIRTEL", "1"],
         ["median", "2.5", "s", "median", "2.5", "s", "median", "1.5", "s", "median", "7.0", "s"],
     ]
-    rows = {line.split("s ")[0].strip(): line for line in shown[3:]}
+    rows = {line.split("s ")[0].strip(): line for line in shown[4:]}
     assert list(rows) == ["1-2", "2-3", "3-4", "4-5", "5-6", "6-7", "7-8"]
     assert rows["3-4"].split()[-1] == "2"
     assert rows["5-6"].split() == ["5-6", "s"]

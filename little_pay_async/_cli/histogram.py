@@ -127,7 +127,7 @@ class Histogram:
             yield Text(f"not settled: {', '.join(kinds)}", "yellow")
 
     def _tables(self, options: ConsoleOptions) -> Iterator[Text | Table]:
-        yield Text("Time to settle, by provider", "bold")
+        yield Text.assemble("\n", ("Time to settle, by provider", "bold"))
         providers = _the_largest(self.times.by_provider)
         rows = Rows.fitting(time for times in providers.values() for time in times)
         titles = list(rows.titles())
