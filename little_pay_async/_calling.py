@@ -12,6 +12,7 @@ import httpx
 from little_pay_async import _settings, _wire
 from little_pay_async._errors import InvalidInputError, LittlePayError
 from little_pay_async._models import Envelope, Payment
+from little_pay_async._observing import Observation
 from little_pay_async._retry import ends_a_hold
 from little_pay_async._sending import Sender
 from little_pay_async._session import Session
@@ -43,8 +44,16 @@ class Calls:
         timeout: TimeoutOrUnset = UNSET,
         *,
         latest: float = math.inf,
+        part_of: Observation | None = None,
     ) -> T:
         """Send one call, again where it may be, until `latest` at the most.
+
+        Args:
+            call: What to send; or why there is nothing to send.
+            read: Makes the result of an answer.
+            timeout: For this call; what is set for all of them if left out.
+            latest: In `anyio.current_time()`.
+            part_of: The operation that it is only a part of, if anybody looks on at that.
 
         Raises:
             LittlePayError: There is no result; or `call` is an error, and nothing was sent.
@@ -58,12 +67,21 @@ class Calls:
         phases, total = _phases(limit, hold=self.hold if call.held else None)
         deadline = min(latest, anyio.current_time() + total + extra)
         sender = Sender(self.session, call, read)
-        return await self.session.retries.run(
+        run = partial(
+            self.session.retries.run,
             partial(sender.send, phases, deadline),
             moves_money=call.moves_money,
             max_retries=self.max_retries,
             deadline=deadline,
+            operation=call.operation,
         )
+        if part_of is not None or self.session.observer is None:
+            return await run(observation=part_of)
+        with self.session.observer.begin(call.operation, call) as observation:
+            try:
+                return await run(observation=observation)
+            finally:
+                observation.sent(sender.requests, sender.status_code)
 
     async def process(
         self, call: _wire.Call, timeout: TimeoutOrUnset = UNSET, *, latest: float = math.inf
@@ -74,7 +92,16 @@ class Calls:
 
     async def long_poll(self, key: str, hold: float) -> Payment:
         """Ask by a held GET, and by a plain one where the hold ended without an answer."""
-        sender = Sender(self.session, _wire.status(key, held=True), _wire.read_payment)
+        call = _wire.status(key, held=True)
+        if self.session.observer is None:
+            return await self._long_poll(call, hold, None)
+        with self.session.observer.begin("long_poll", call) as observation:
+            return await self._long_poll(call, hold, observation)
+
+    async def _long_poll(
+        self, call: _wire.Call, hold: float, observation: Observation | None
+    ) -> Payment:
+        sender = Sender(self.session, call, _wire.read_payment)
         phases, total = _phases(self.timeout, hold=hold)
 
         async def once() -> Payment | LittlePayError | None:
@@ -82,11 +109,20 @@ class Calls:
             over = isinstance(outcome, LittlePayError) and ends_a_hold(outcome)
             return None if over else outcome
 
-        payment = await self.session.retries.run(
-            once, moves_money=False, max_retries=self.max_retries
-        )
+        try:
+            payment = await self.session.retries.run(
+                once,
+                moves_money=False,
+                max_retries=self.max_retries,
+                operation="long_poll",
+                observation=observation,
+            )
+        finally:
+            if observation is not None:
+                observation.sent(sender.requests, sender.status_code)
         if payment is None:
-            return await self.send(_wire.status(key), _wire.read_payment)
+            plain = attrs.evolve(call, path=call.path.partition("?")[0], held=False)
+            return await self.send(plain, _wire.read_payment)
         return payment
 
     def open_poll(self, key: str) -> "KeyPoll":

@@ -9,6 +9,7 @@ from little_pay_async import _wire
 from little_pay_async._calling import Calls
 from little_pay_async._errors import InvalidInputError, LittlePayError
 from little_pay_async._models import Payment
+from little_pay_async._observing import Observation
 from little_pay_async._retry import HOPELESS
 from little_pay_async._wire import Key
 
@@ -28,7 +29,11 @@ def distinct(keys: Iterable[Key]) -> dict[str, LittlePayError | None]:
 
 
 async def ask_for_each(
-    keys: dict[str, LittlePayError | None], calls: Calls, *, at_once: int
+    keys: dict[str, LittlePayError | None],
+    calls: Calls,
+    *,
+    at_once: int,
+    observation: Observation | None = None,
 ) -> dict[str, Payment | LittlePayError]:
     """Return what is found for each key that has no error yet, and the errors of the others.
 
@@ -43,11 +48,15 @@ async def ask_for_each(
     async def ask(tasks: anyio.abc.TaskGroup) -> None:
         for key in to_ask:
             try:
-                results[key] = await calls.send(_wire.status(key), _wire.read_payment)
+                results[key] = await calls.send(
+                    _wire.status(key), _wire.read_payment, part_of=observation
+                )
             except Exception as error:  # noqa: BLE001 - a hook's too, raised below as it is
                 if isinstance(error, LittlePayError) and not isinstance(error, HOPELESS):
                     # Kept for long, so without the frames that it passed.
                     results[key] = error.with_traceback(None)
+                    if observation is not None:
+                        observation.failed(key, error)
                 else:
                     hopeless.append(error)
                     tasks.cancel_scope.cancel()

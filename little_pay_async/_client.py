@@ -316,7 +316,7 @@ class AsyncLittlePay:
             SettlementTimeoutError: It was not final in time; `.last` is what was seen last.
             LittlePayError: Asking again can't help: 404, 401, TLS, no answers of Little Pay's.
         """
-        async with self.watch([key], timeout=timeout) as watch:
+        async with self._watch("wait", [key], timeout, None) as watch:
             settlement = await anext(watch)
         if settlement.error is not None:
             raise settlement.error
@@ -344,7 +344,10 @@ class AsyncLittlePay:
         if max_in_flight is not None:
             _settings.whole("max_in_flight", max_in_flight, 1, InvalidInputError)
         at_once = min(max_in_flight or _CHECKS_AT_ONCE, self._session.places.total)
-        return await ask_for_each(each, self._calls, at_once=at_once)
+        if self._session.observer is None:
+            return await ask_for_each(each, self._calls, at_once=at_once)
+        with self._session.observer.begin("check") as observation:
+            return await ask_for_each(each, self._calls, at_once=at_once, observation=observation)
 
     def watch(
         self,
@@ -369,6 +372,15 @@ class AsyncLittlePay:
         """
         if max_in_flight is not None:
             _settings.whole("max_in_flight", max_in_flight, 1, InvalidInputError)
+        return self._watch("watch", keys, timeout, max_in_flight)
+
+    def _watch(
+        self,
+        operation: str,
+        keys: Iterable[Key] | AsyncIterable[Key] | None,
+        timeout: float | None,
+        max_in_flight: int | None,
+    ) -> Watch:
         session = self._session
         rota = Rota(
             open_poll=self._calls.open_poll,
@@ -378,7 +390,13 @@ class AsyncLittlePay:
             hold=self._calls.hold,
             limit=min(max_in_flight or session.places.total, session.places.total),
         )
-        return Watch(keys, timeout=_settings.keys_timeout(timeout), rota=rota)
+        return Watch(
+            keys,
+            timeout=_settings.keys_timeout(timeout),
+            rota=rota,
+            operation=operation,
+            observer=session.observer,
+        )
 
     async def collect(
         self,
@@ -454,7 +472,10 @@ class AsyncLittlePay:
             mobile=number,
             deadline=math.inf if limit is None else anyio.current_time() + limit,
         )
-        return await collector.collect()
+        if self._session.observer is None:
+            return await collector.collect()
+        with self._session.observer.begin("collect") as observation:
+            return await attrs.evolve(collector, observation=observation).collect()
 
     async def refund(
         self,

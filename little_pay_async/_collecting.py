@@ -9,6 +9,7 @@ Rules of this file:
 """
 
 import contextlib
+import logging
 import math
 from typing import Protocol
 
@@ -25,6 +26,9 @@ from little_pay_async._errors import (
 )
 from little_pay_async._models import Payment, PaymentStatus, Provider
 from little_pay_async._msisdn import Msisdn
+from little_pay_async._observing import Observation
+
+logger = logging.getLogger("little_pay_async.http")
 
 
 class Wait(Protocol):
@@ -44,6 +48,7 @@ class Collector:
         provider: Who shall collect.
         mobile: Whom from.
         deadline: When to give up, in `anyio.current_time()`.
+        observation: Who looks on, if anybody.
     """
 
     calls: Calls
@@ -52,6 +57,7 @@ class Collector:
     provider: Provider
     mobile: Msisdn
     deadline: float
+    observation: Observation | None = None
 
     async def collect(self) -> Payment:
         """Create, process and wait; return the final payment.
@@ -105,10 +111,12 @@ class Collector:
         ):
             with contextlib.suppress(InvalidInputError):
                 return _wire.key_of(found.reference)
-        raise unknown or OutcomeUnknownError(
-            "collect: Little Pay gave the intent no usable reference, and its status does not show "
-            "that there is no attempt: look at it in the merchant dashboard.",
-            operation="create_intent",
+        raise unknown or self._told(
+            OutcomeUnknownError(
+                "collect: Little Pay gave the intent no usable reference, and its status does not "
+                "show that there is no attempt: look at it in the merchant dashboard.",
+                operation="create_intent",
+            )
         )
 
     async def _process_and_settle(self, process: _wire.Call) -> Payment:
@@ -137,7 +145,21 @@ class Collector:
             error.__cause__ = error.__cause__ or unknown
             raise
         except LittlePayError as error:
-            raise (unknown or _wire.outcome_unknown(call, error)) from error
+            raise (unknown or self._told(_wire.outcome_unknown(call, error))) from error
+
+    def _told(self, error: OutcomeUnknownError) -> OutcomeUnknownError:
+        """Tell of an outcome that is unknown, although its request was answered."""
+        logger.warning(
+            "collect: outcome unknown",
+            extra={
+                "operation": error.operation,
+                "key": _key_of(self.create),
+                "error_type": type(error).__name__,
+            },
+        )
+        if self.observation is not None:
+            self.observation.outcome_unknown(error.operation)
+        return error
 
 
 def _key_of(call: _wire.Call) -> str:

@@ -29,6 +29,7 @@ from little_pay_async._errors import (
     SessionClosedError,
     UnexpectedResponseError,
 )
+from little_pay_async._observing import Observation
 
 T = TypeVar("T")
 
@@ -77,6 +78,35 @@ def ends_a_hold(error: LittlePayError) -> bool:
 def retry_after(error: LittlePayError) -> float | None:
     """Return the seconds that an answer asked to wait, if it did."""
     return error.retry_after if isinstance(error, APIStatusError) else None
+
+
+def tell_of_retry(
+    error: LittlePayError,
+    *,
+    operation: str,
+    key: str | None,
+    delay: float,
+    tries: int,
+    observation: Observation | None,
+) -> None:
+    """Tell the log, and whoever looks on, that what failed will be sent again."""
+    kind = type(error).__name__
+    logger.info(
+        "%s: sending again in %.2f s after %s",
+        operation,
+        delay,
+        kind,
+        extra={
+            "operation": operation,
+            "key": key,
+            "error_type": kind,
+            "status_code": error.status_code if isinstance(error, APIStatusError) else None,
+            "tries": tries,
+            "delay": delay,
+        },
+    )
+    if observation is not None:
+        observation.retried(error, key=key, delay=delay, tries=tries)
 
 
 class RetryBudget:
@@ -166,6 +196,8 @@ class RetryPolicy:
         moves_money: bool,
         max_retries: int,
         deadline: float = math.inf,
+        operation: str = "call",
+        observation: Observation | None = None,
     ) -> T:
         """Return the result of `send`, sent up to `max_retries` times more.
 
@@ -174,6 +206,8 @@ class RetryPolicy:
             moves_money: Would sending twice move money twice?
             max_retries: How many tries may follow the first one.
             deadline: In `anyio.current_time()`; a pause that would pass it is not begun.
+            operation: What the log calls it.
+            observation: Told of each retry.
 
         Raises:
             LittlePayError: The last error.
@@ -189,11 +223,13 @@ class RetryPolicy:
             pause = self._pause_within(deadline, outcome, tries)
             if pause is None:
                 raise outcome
-            logger.info(
-                "sending again in %.2f s after %s",
-                pause,
-                type(outcome).__name__,
-                extra={"pause": pause, "tries": tries, "key": outcome.key},
+            tell_of_retry(
+                outcome,
+                operation=operation,
+                key=outcome.key,
+                delay=pause,
+                tries=tries,
+                observation=observation,
             )
             await self.sleep(pause)
             tries += 1

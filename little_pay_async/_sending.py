@@ -58,10 +58,12 @@ class Sender(Generic[T]):
 
     Attributes:
         requests: How many requests have been sent so far.
+        status_code: Of the last answer; 0 if none came.
     """
 
     def __init__(self, session: "Session", call: _wire.Call, read: Callable[[Envelope], T]) -> None:
         self.requests = 0
+        self.status_code = 0
         self._session = session
         self._call = call
         self._read = read
@@ -229,6 +231,7 @@ class Sender(Generic[T]):
 
     def _told(self, outcome: T | LittlePayError, status: int, started: float) -> T | LittlePayError:
         """Tell the log of an outcome, and an error of its tries."""
+        self.status_code = status
         if isinstance(outcome, LittlePayError) and isinstance(
             outcome,
             APIConnectionError | APIStatusError | UnexpectedResponseError | OutcomeUnknownError,
@@ -239,27 +242,31 @@ class Sender(Generic[T]):
 
     def _log(self, status: int, outcome: object, elapsed: float) -> None:
         call = self._call
-        if isinstance(outcome, OutcomeUnknownError):
-            logger.warning(
-                "%s: outcome unknown",
-                call.operation,
-                extra={"operation": call.operation, "key": call.key},
-            )
-        if logger.isEnabledFor(logging.DEBUG):
-            what = type(outcome).__name__ if isinstance(outcome, LittlePayError) else status
-            logger.debug(
-                "%s %s: %s in %.3f s",
-                call.method,
-                redact(call.path.replace(_wire.TOKEN_ID, "-")),
-                what,
-                elapsed,
-                extra={
-                    "operation": call.operation,
-                    "key": call.key,
-                    "status_code": status or None,
-                    "elapsed": elapsed,
-                },
-            )
+        unknown = isinstance(outcome, OutcomeUnknownError)
+        if not unknown and not logger.isEnabledFor(logging.DEBUG):
+            return
+        error = type(outcome).__name__ if isinstance(outcome, LittlePayError) else None
+        fields = {
+            "operation": call.operation,
+            "key": call.key,
+            "method": call.method,
+            "url_template": call.template,
+            "held": call.held,
+            "status_code": status or None,
+            "error_type": error,
+            "tries": self.requests,
+            "elapsed": elapsed,
+        }
+        if unknown:
+            logger.warning("%s: outcome unknown", call.operation, extra=fields)
+        logger.debug(
+            "%s %s: %s in %.3f s",
+            call.method,
+            redact(call.path.replace(_wire.TOKEN_ID, "-"), self._session.secrets()),
+            error or status,
+            elapsed,
+            extra=fields,
+        )
 
 
 def _within(phases: Phases, deadline: float) -> dict[str, float | None]:

@@ -21,6 +21,7 @@ from little_pay_async import _settings, _wire
 from little_pay_async._credentials import Authorization, Credential, basic
 from little_pay_async._errors import ConfigurationError, SessionClosedError
 from little_pay_async._masking import Secret
+from little_pay_async._observing import Observer
 from little_pay_async._retry import RetryPolicy
 from little_pay_async._transport import GuardedTransport
 from little_pay_async._watch import Places
@@ -57,10 +58,12 @@ class Session:
         retries: Who may send again; its budget is shared by all calls.
         places: Shared by the polls of all watches.
         under_way: The cancel scope of each try and pause that is under way.
+        observer: Who looks on, if anybody.
         closed: Can it not be used any more?
         pool_tells: Has the pool told of the last request how far it was?
     """
 
+    observer: Observer | None = None
     closed = False
     pool_tells = False
     _owns_http = False

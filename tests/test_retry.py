@@ -455,7 +455,7 @@ async def test_each_retry_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     [record] = logged_by_us(caplog)
     assert record.levelno == logging.INFO
     assert (record.__dict__["key"], record.__dict__["tries"]) == ("ORDER1", 1)
-    assert record.__dict__["pause"] == 0.5
+    assert record.__dict__["delay"] == 0.5
     assert "10.0.0.1" not in record.getMessage()  # the kind of the error alone
 
 

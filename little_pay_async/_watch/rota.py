@@ -11,6 +11,7 @@ Rules of this file:
 - No task of a rota raises: what can't go on is told to the watch, which raises it to its user.
 """
 
+import contextvars
 import heapq
 import itertools
 import math
@@ -30,7 +31,8 @@ from little_pay_async._errors import (
     UnexpectedResponseError,
 )
 from little_pay_async._models import Payment
-from little_pay_async._retry import HOPELESS, RetryPolicy, ends_a_hold, retry_after
+from little_pay_async._observing import Observation
+from little_pay_async._retry import HOPELESS, RetryPolicy, ends_a_hold, retry_after, tell_of_retry
 from little_pay_async._watch.places import Places
 
 SHORTEST_HOLD = 1.0
@@ -146,6 +148,9 @@ class Rota:
         self._stale = 0
         self._alarm: anyio.Event | None = None
         self._tasks: anyio.abc.TaskGroup | None = None
+        self._operation = "watch"
+        self._observation: Observation | None = None
+        self._context: contextvars.Context | None = None
 
     def start(
         self,
@@ -154,6 +159,8 @@ class Rota:
         learn: Callable[[Entry], None],
         settle: Callable[[Entry, LittlePayError | None], None],
         fail: Callable[[Exception], None],
+        operation: str = "watch",
+        observation: Observation | None = None,
     ) -> None:
         """Begin: from now on, what is ready is polled.
 
@@ -162,7 +169,11 @@ class Rota:
             learn: Told of each entry of which a poll brought something.
             settle: Told of each entry that has come to its end, with the error if it is one.
             fail: Told of what ends everything.
+            operation: What the log calls it.
+            observation: Who looks on, if anybody.
         """
+        self._operation, self._observation = operation, observation
+        self._context = contextvars.copy_context() if observation is None else observation.context
         self._tasks, self._learn, self._settle, self._fail = tasks, learn, settle, fail
         # asyncio's clock, asked directly: finding out each time where it runs takes anyio longer
         # than all else that the rota does for a poll.
@@ -229,7 +240,12 @@ class Rota:
         # The entry is taken here, not in the task: the task begins later, and until then the
         # queue must not look longer than it is.
         self.in_flight += 1
-        tasks.start_soon(self._work, self._ready.popleft())
+        if self._observation is not None:
+            self._observation.parked(1)
+        # In the context of the watch: who adds a key, or gives a place back, may be another's task.
+        # A copy, since a task that begins at once may come by here in its turn.
+        assert self._context is not None  # noqa: S101 - set at the start
+        self._context.copy().run(tasks.start_soon, self._work, self._ready.popleft())
 
     async def _work(self, entry: Entry | None) -> None:
         """Poll one ready entry after the other on one place."""
@@ -247,6 +263,8 @@ class Rota:
                     entry = self._next_ready()
         finally:
             self.in_flight -= 1
+            if self._observation is not None:
+                self._observation.parked(-1)
             self.places.give_back()
             self._fill()
 
@@ -333,6 +351,14 @@ class Rota:
             self._settle(entry, outcome)
         else:
             entry.to_retry = True
+            tell_of_retry(
+                outcome,
+                operation=self._operation,
+                key=entry.key,
+                delay=pause_or_none,
+                tries=entry.requests,
+                observation=self._observation,
+            )
         return pause_or_none
 
     def _pace(self, entry: Entry, took: float) -> float:

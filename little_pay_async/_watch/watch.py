@@ -24,6 +24,7 @@ from little_pay_async._models import (
     Settlement,
     WatchStatistics,
 )
+from little_pay_async._observing import Observation, Observer
 from little_pay_async._watch.rota import Entry, Rota
 from little_pay_async._wire import Key
 
@@ -82,12 +83,17 @@ class Watch:
         *,
         timeout: float | None,
         rota: Rota,
+        operation: str = "watch",
+        observer: Observer | None = None,
     ) -> None:
         if keys is not None:
             _wire.check_keys(keys, or_async=True)
         self._source = keys
         self._timeout = math.inf if timeout is None else timeout
         self._rota = rota
+        self._operation = operation
+        self._observer = observer
+        self._observation: Observation | None = None
         self._open: dict[str, Entry] = {}
         self._ended: dict[str, PaymentStatus | None] = {}
         self._not_reported: dict[str, None] = {}
@@ -116,15 +122,24 @@ class Watch:
         await tasks.__aenter__()
         self._tasks = tasks
         self._thread = threading.get_ident()
-        self._rota.start(tasks, learn=self._learn, settle=self._settle, fail=self._fail)
+        if self._observer is not None:
+            self._observation = self._observer.begin(self._operation)
+        self._rota.start(
+            tasks,
+            learn=self._learn,
+            settle=self._settle,
+            fail=self._fail,
+            operation=self._operation,
+            observation=self._observation,
+        )
         try:
             if isinstance(self._source, AsyncIterable):
                 tasks.start_soon(self._take_from, self._source)
             elif self._source is not None:
                 # Here, so that `pending` and `len()` are right from the first line of the block.
                 await self._take_all(self._source)
-        except BaseException:
-            await self.__aexit__(None, None, None)
+        except BaseException as error:
+            await self.__aexit__(type(error), error, None)
             raise
         return self
 
@@ -141,7 +156,21 @@ class Watch:
         if tasks is not None:
             tasks.cancel_scope.cancel()
             # Not told of `exc`: a task group would wrap it, and it concerns the caller alone.
-            await tasks.__aexit__(None, None, None)
+            try:
+                await tasks.__aexit__(None, None, None)
+            finally:
+                self._end_observation(exc)
+
+    def _end_observation(self, exc: BaseException | None) -> None:
+        if self._observation is None:
+            return
+        observation, self._observation = self._observation, None
+        known = self.statistics()
+        observation.counted(
+            keys=known.keys, settled=known.settled, requests=known.requests, retries=known.retries
+        )
+        # What a caller's block raises is no failure of the watch; that it was cancelled is news.
+        observation.end(self._failure if isinstance(exc, Exception | None) else exc)
 
     def __aiter__(self) -> Self:
         return self
@@ -330,8 +359,10 @@ class Watch:
                 "a second, different final answer is dropped: %s after %s",
                 status.value,
                 first.value,
-                extra={"key": key},
+                extra={"key": key, "status": status.value, "first_status": first.value},
             )
+            if self._observation is not None:
+                self._observation.contradicted(key, first, status)
 
     def _settle(self, entry: Entry, error: LittlePayError | None) -> None:
         del self._open[entry.key]
@@ -342,15 +373,16 @@ class Watch:
         final = entry.payment is not None and entry.payment.status.is_final
         self._ended[entry.key] = entry.payment.status if final and entry.payment else None
         self._requests_of_ended += entry.requests
-        self._settlements.append(
-            Settlement(
-                key=entry.key,
-                payment=entry.payment,
-                error=error,
-                elapsed=anyio.current_time() - entry.added,
-                polls=entry.requests,
-            )
+        settlement = Settlement(
+            key=entry.key,
+            payment=entry.payment,
+            error=error,
+            elapsed=anyio.current_time() - entry.added,
+            polls=entry.requests,
         )
+        self._settlements.append(settlement)
+        if self._observation is not None:
+            self._observation.settled(settlement)
         self._tell()
 
     def _fail(self, failure: Exception) -> None:

@@ -50,6 +50,7 @@ class Call:
         auth: Which credential goes with it, if any.
         body: The JSON to send. It may hold a phone number, so it is not in `repr`.
         key: What an error of it is about.
+        template: The path with placeholders instead of keys, if it is known; without a query.
         held: Does the server hold it until the payment settles?
     """
 
@@ -59,6 +60,7 @@ class Call:
     auth: Auth | None = None
     body: bytes | None = attrs.field(default=None, repr=False)
     key: str | None = None
+    template: str | None = None
     held: bool = False
 
     @property
@@ -115,6 +117,7 @@ def create_intent(
         auth="basic",
         body=_encoder.encode(fields),
         key=key,
+        template=f"/api/payments/{TOKEN_ID}/pay",
     )
 
 
@@ -126,6 +129,7 @@ def process(reference: str, provider: Provider, mobile: Msisdn, *, held: bool) -
         path=f"/pay/{_segment(reference)}/process{'?longPoll=true' if held else ''}",
         body=_encoder.encode({"type": provider.value, "payment": {"mobile": str(mobile)}}),
         key=reference,
+        template="/pay/{reference}/process",
         held=held,
     )
 
@@ -138,6 +142,7 @@ def status(key: str, *, held: bool = False) -> Call:
         path=f"/api/payments-v2/{_segment(key)}{'?longPoll=true' if held else ''}",
         auth="api_key",
         key=key,
+        template="/api/payments-v2/{key}",
         held=held,
     )
 
@@ -160,6 +165,7 @@ def refund(
         auth="api_key",
         body=_encoder.encode(fields),
         key=key,
+        template="/api/refund/{key}",
     )
 
 

@@ -81,8 +81,16 @@ class Receiver:
                 result = self._on_callback(callback)
             if inspect.isawaitable(result):
                 await result
-        except Exception:
-            logger.exception("on_callback raised: answered 500, so that Little Pay tries again")
+        except Exception as error:
+            logger.exception(
+                "on_callback raised: answered 500, so that Little Pay tries again",
+                extra={
+                    "operation": "callback",
+                    "key": callback.key,
+                    "status": callback.status.value,
+                    "error_type": type(error).__name__,
+                },
+            )
             return FAILED
         return DONE
 
@@ -93,7 +101,12 @@ class Receiver:
             return self._verifier.verify(body.reveal(), headers)
         except CallbackError as error:
             # Whoever sent it is told neither what was wrong nor how near it came.
-            logger.warning("a callback was refused: %s", type(error).__name__)
+            kind = type(error).__name__
+            logger.warning(
+                "a callback was refused: %s",
+                kind,
+                extra={"operation": "callback", "error_type": kind},
+            )
             return None
 
 

@@ -102,7 +102,16 @@ class Stints:
                     if await _is_reported(report, settlement):
                         del left[settlement.key]
         except LittlePayError as error:
-            logger.warning("%d payments can't be asked for: %s", len(left), error)
+            logger.warning(
+                "%d payments can't be asked for: %s",
+                len(left),
+                error,
+                extra={
+                    "operation": "watch",
+                    "pending": len(left),
+                    "error_type": type(error).__name__,
+                },
+            )
             if timeout is not None and timeout <= self.length:
                 await self._pause(began + timeout)
                 left = await self._given_up(left, report, error)
@@ -148,7 +157,14 @@ class Stints:
 async def _is_reported(report: Report, settlement: Settlement) -> bool:
     try:
         await report(settlement)
-    except Exception:
-        logger.exception("a settlement could not be reported: the payment is asked for again")
+    except Exception as error:
+        logger.exception(
+            "a settlement could not be reported: the payment is asked for again",
+            extra={
+                "operation": "report",
+                "key": settlement.key,
+                "error_type": type(error).__name__,
+            },
+        )
         return False
     return True

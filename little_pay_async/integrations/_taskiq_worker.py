@@ -29,6 +29,10 @@ _AFTER_A_FAILURE = 1.0  # seconds: it may be the broker that fails
 _UNTIL = "little_pay_until"
 
 
+def _fields(operation: str, error: Exception, task_id: str | None = None) -> dict[str, object]:
+    return {"operation": operation, "task_id": task_id, "error_type": type(error).__name__}
+
+
 @attrs.frozen
 class Worker:
     """What a worker process has."""
@@ -53,8 +57,10 @@ class Worker:
             # In a task of its own: anyio writes the task that cancels into each cancellation, and
             # taskiq's task, with all other tasks in its callbacks, takes long to be written.
             await asyncio.create_task(stint())
-        except Exception:
-            logger.exception("payments can't be waited for: they are handed back")
+        except Exception as error:
+            logger.exception(
+                "payments can't be waited for: they are handed back", extra=_fields("stint", error)
+            )
             await anyio.sleep(_AFTER_A_FAILURE)
 
 
@@ -94,12 +100,18 @@ async def hand_back(context: Context) -> NoReturn:
             await context.requeue()
         except NoResultError:
             break
-        except Exception:
-            logger.exception("the broker is not to be reached: what was left is kept meanwhile")
+        except Exception as error:
+            logger.exception(
+                "the broker is not to be reached: what was left is kept meanwhile",
+                extra=_fields("hand_back", error, context.message.task_id),
+            )
             await anyio.sleep(_AFTER_A_FAILURE)
     if context.is_ackable:
         try:
             await context.ack()  # taskiq's own may come after the broker's shutdown
-        except Exception:
-            logger.exception("a task was handed back, but not acknowledged: it may come twice")
+        except Exception as error:
+            logger.exception(
+                "a task was handed back, but not acknowledged: it may come twice",
+                extra=_fields("acknowledge", error, context.message.task_id),
+            )
     raise NoResultError

@@ -333,8 +333,11 @@ async def _call(broker: AsyncBroker, *, every: float) -> None:
         await anyio.sleep(every)
         try:
             await kicker.kiq()
-        except Exception:
-            _logger.exception("the broker is not to be reached")
+        except Exception as error:
+            _logger.exception(
+                "the broker is not to be reached",
+                extra={"operation": "call", "error_type": type(error).__name__},
+            )
 
 
 def _result_id(run: str, key: str) -> str:
