@@ -18,7 +18,7 @@ nox.options.default_venv_backend = "virtualenv"  # the same installer everywhere
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 # What the tests exercise; the base dependencies alone are what `package` installs.
-EXTRAS = ".[aiohttp,callbacks,cli,fastapi,sandbox,taskiq,uvloop]"
+EXTRAS = ".[aiohttp,callbacks,cli,fastapi,otel,sandbox,taskiq,uvloop]"
 # The working directory stays off sys.path: the installed package is the one that is run.
 INSTALLED_ONLY = {"PYTHONSAFEPATH": "1"}
 LOCK = "requirements-dev.lock"

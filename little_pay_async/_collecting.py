@@ -24,7 +24,7 @@ from little_pay_async._errors import (
     OutcomeUnknownError,
     SettlementTimeoutError,
 )
-from little_pay_async._models import Payment, PaymentStatus, Provider
+from little_pay_async._models import Payment, PaymentStatus, Provider, Settlement
 from little_pay_async._msisdn import Msisdn
 from little_pay_async._observing import Observation
 
@@ -136,6 +136,11 @@ class Collector:
     ) -> Payment:
         """Return the final payment. Money may move: if it can't be told, the outcome is unknown."""
         if payment is not None and payment.status.is_final:
+            if self.observation is not None:  # a watch would tell of it, but there is none
+                key = _key_of(call)
+                self.observation.settled(
+                    Settlement(key=key, payment=payment, error=None, elapsed=0.0, polls=0)
+                )
             return payment
         left = self.deadline - anyio.current_time()
         timeout = None if left == math.inf else max(left, 0.001)

@@ -12,8 +12,8 @@ RUNS = 7
 # Where click is installed httpx loads it, and rich with it, which would hide much of our own cost.
 WITHOUT_CLICK = "import sys; sys.modules['click'] = None"
 NOT_NEEDED_YET = {
-    *("aiohttp", "click", "cryptography", "fastapi", "phonenumbers", "rich", "starlette"),
-    *("taskiq", "trio", "uvicorn", "uvloop"),
+    *("aiohttp", "click", "cryptography", "fastapi", "opentelemetry", "phonenumbers", "rich"),
+    *("starlette", "taskiq", "trio", "uvicorn", "uvloop"),
 }
 
 

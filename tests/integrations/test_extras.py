@@ -15,10 +15,13 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("name", ["fastapi", "aiohttp"])
-def test_without_its_extra_a_module_says_how_to_install_it(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [("fastapi", "fastapi"), ("aiohttp", "aiohttp"), ("otel", "opentelemetry")],
+)
+def test_without_its_extra_a_module_says_how_to_install_it(name: str, package: str) -> None:
     done = run(
-        f"import sys; sys.modules['{name}'] = None\nimport little_pay_async.integrations.{name}"
+        f"import sys; sys.modules['{package}'] = None\nimport little_pay_async.integrations.{name}"
     )
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
@@ -38,7 +41,17 @@ def test_a_module_loads_no_framework_but_its_own(name: str) -> None:
 def test_the_library_alone_loads_no_framework() -> None:
     done = run(
         "import sys, little_pay_async, little_pay_async.integrations\n"
-        "print({'fastapi', 'aiohttp', 'taskiq', 'pydantic', 'cryptography'} & sys.modules.keys())"
+        "print({'fastapi', 'aiohttp', 'taskiq', 'pydantic', 'cryptography', 'opentelemetry'}"
+        " & sys.modules.keys())"
+    )
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_opentelemetry_s_module_needs_its_api_alone() -> None:
+    done = run(
+        "import sys, little_pay_async.integrations.otel\n"
+        "print({name for name in sys.modules if name.startswith('opentelemetry.')"
+        " and name.split('.')[1] in {'sdk', 'instrumentation', 'semconv', 'exporter'}})"
     )
     assert done.stdout.strip() == "set()", done.stderr
 
