@@ -504,6 +504,43 @@ async def test_sentry_sees_every_request(
     assert not [secret for secret in SECRETS if secret in text]
 
 
+async def test_sentry_and_opentelemetry_both_see_what_the_library_s_spans_are_around(
+    sentry: Callable[[], list[dict[str, Any]]],
+    instrumented: None,
+    exporter: "InMemorySpanExporter",
+    provider: "TracerProvider",
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    import sentry_sdk
+
+    from little_pay_async.integrations.otel import instrument
+
+    caplog.set_level(logging.DEBUG)
+    sentry()
+    async with ScriptedServer(answers_well) as server, session(server) as pay:
+        instrument(pay, tracer_provider=provider)
+        with sentry_sdk.isolation_scope(), sentry_sdk.start_transaction(name="buying"):
+            await send_all_kinds(server, pay)
+    [transaction] = sentry()
+    sent = [span for span in transaction["spans"] if span["op"] == "http.client"]
+    assert len(sent) == len(server.requests)
+    # The docs leave polls out by this.
+    polls = [span for span in sent if span["data"].get("http.query") == "longPoll=true"]
+    assert len(polls) == len([request for request in server.requests if request.held]) == 3
+    spans = list(exporter.get_finished_spans())
+    ours = {
+        span.get_span_context().span_id: span
+        for span in spans
+        if span.name.startswith("little_pay.")
+    }
+    https = [span for span in spans if span.get_span_context().span_id not in ours]
+    assert len(https) == len(server.requests)
+    assert {span.parent.span_id for span in https if span.parent} == ours.keys()
+    assert ids_of(https) == spans_on_the_wire(server)
+    check_no_credential(spans)
+    assert not [secret for secret in SECRETS if secret in json.dumps(transaction)]
+
+
 def test_sentry_would_be_told_of_a_local_variable(
     sentry: Callable[[], list[dict[str, Any]]],
 ) -> None:

@@ -10,6 +10,7 @@ from little_pay_async import AsyncLittlePay, Payment, PaymentStatus
 from little_pay_async.callbacks import CallbackVerifier, PaymentCallback, RefundCallback
 from little_pay_async.integrations.aiohttp import LITTLE_PAY, callback_handler, little_pay_context
 from little_pay_async.integrations.fastapi import LittlePay, callback_router, little_pay_lifespan
+from little_pay_async.integrations.otel import instrument, uninstrument
 
 
 def sync(callback: PaymentCallback | RefundCallback) -> None:
@@ -47,3 +48,10 @@ async def on_aiohttp(request: web.Request) -> None:
     assert_type(request.app[LITTLE_PAY], AsyncLittlePay)
     assert_type(request.config_dict[LITTLE_PAY], AsyncLittlePay)
     little_pay_context(key="a")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+def on_opentelemetry(pay: AsyncLittlePay) -> None:
+    instrument(pay)
+    instrument(pay, tracer_provider=None, meter_provider=None)
+    uninstrument(pay)
+    instrument(pay, tracer_provider="jaeger")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
