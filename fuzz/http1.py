@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from little_pay_async._transport import http1
+from little_pay_async._transport import broken, http1
 
 # Few bytes reach these limits. A piece of one byte: only then is it exact where a limit lies.
 SMALL = {"MAX_HEAD": 300, "MAX_HEADERS": 8, "MAX_INTERIM": 2, "MAX_BODY": 200, "MAX_FRAMING": 60}
 EXACT = {**SMALL, "_PIECE": 1}
 ROUGH = {**SMALL, "_PIECE": 16}
-ERRORS = (http1.BrokenResponseError, http1.RefusedResponseError)
+ERRORS = (broken.BrokenResponseError, broken.RefusedResponseError)
 
 
 def check(data: bytes) -> None:
@@ -47,7 +47,7 @@ def read(parts: list[bytes], *, method: bytes = b"GET", cut_off: bool = False) -
     before = state(reader)
     try:
         reader.end(cut_off=cut_off)
-    except http1.BrokenResponseError as error:
+    except broken.BrokenResponseError as error:
         check_failed(reader)
         return (before, type(error))
     assert reader.complete
@@ -80,7 +80,7 @@ def check_failed(reader: http1.ResponseReader) -> None:
     assert reader._parser is None
     try:
         reader.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-    except http1.BrokenResponseError:
+    except broken.BrokenResponseError:
         return
     raise AssertionError("something came of a response that had failed")
 

@@ -7,11 +7,8 @@ from typing import NamedTuple
 import attrs
 import h11
 
-from little_pay_async._transport.http1 import (
-    BrokenResponseError,
-    RefusedResponseError,
-    ResponseReader,
-)
+from little_pay_async._transport.broken import BrokenResponseError, RefusedResponseError
+from little_pay_async._transport.http1 import ResponseReader
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"

@@ -3,11 +3,8 @@
 import pytest
 
 from little_pay_async._transport import http1
-from little_pay_async._transport.http1 import (
-    BrokenResponseError,
-    RefusedResponseError,
-    ResponseReader,
-)
+from little_pay_async._transport.broken import BrokenResponseError, RefusedResponseError
+from little_pay_async._transport.http1 import ResponseReader
 
 from .answers import (
     CHUNKED,

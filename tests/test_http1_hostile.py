@@ -11,13 +11,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from little_pay_async._transport.broken import BrokenResponseError, RefusedResponseError
 from little_pay_async._transport.http1 import (
     MAX_BODY,
     MAX_FRAMING,
     MAX_HEAD,
     MAX_HEADERS,
-    BrokenResponseError,
-    RefusedResponseError,
     ResponseReader,
 )
 

@@ -12,7 +12,16 @@ RUNS = 7
 # Where click is installed httpx loads it, and rich with it, which would hide much of our own cost.
 WITHOUT_CLICK = "import sys; sys.modules['click'] = None"
 NOT_NEEDED_YET = {
-    *("aiohttp", "click", "cryptography", "fastapi", "opentelemetry", "phonenumbers", "rich"),
+    *(
+        "aiohttp",
+        "click",
+        "cryptography",
+        "fastapi",
+        "httptools",
+        "opentelemetry",
+        "phonenumbers",
+        "rich",
+    ),
     *("starlette", "taskiq", "trio", "uvicorn", "uvloop"),
 }
 

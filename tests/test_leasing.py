@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from little_pay_async._transport import leasing as leasing_module
-from little_pay_async._transport.http1 import RefusedResponseError
+from little_pay_async._transport.broken import RefusedResponseError
 from little_pay_async._transport.pooled import PooledTransport
 
 from .leases import (

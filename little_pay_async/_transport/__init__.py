@@ -4,7 +4,7 @@
 httpcore and asyncio, as httpx does at its first request.
 """
 
+from little_pay_async._transport.broken import RefusedResponseError
 from little_pay_async._transport.guard import GuardedTransport
-from little_pay_async._transport.http1 import RefusedResponseError
 
 __all__ = ["GuardedTransport", "RefusedResponseError"]

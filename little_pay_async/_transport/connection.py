@@ -20,11 +20,8 @@ from typing import cast
 import httpcore
 
 from little_pay_async._transport.alarms import Alarms
-from little_pay_async._transport.http1 import (
-    BrokenResponseError,
-    RefusedResponseError,
-    ResponseReader,
-)
+from little_pay_async._transport.broken import BrokenResponseError, RefusedResponseError
+from little_pay_async._transport.http1 import ResponseReader
 from little_pay_async._transport.interface import Trace, ignore, limit_of
 from little_pay_async._transport.request import RequestWriter
 from little_pay_async._transport.tcp import KEEPALIVE

@@ -23,6 +23,8 @@ from itertools import pairwise
 
 import httptools
 
+from little_pay_async._transport.broken import BrokenResponseError, RefusedResponseError
+
 MAX_HEAD = 64 * 1024
 MAX_HEADERS = 100
 MAX_INTERIM = 8
@@ -38,20 +40,6 @@ _STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]
 _CHUNKED = re.compile(rb"\n(?i:transfer-encoding:[ \t]*chunked) *\r")
 # What no head may hold. llhttp refuses it too, but it sees a head only when it is whole.
 _FORBIDDEN = re.compile(rb"\x00|(?<!\r)\n|\r(?=[^\n])")
-
-
-class BrokenResponseError(Exception):
-    """It broke off, or its framing makes no sense: it is not known what it would have said."""
-
-
-class RefusedResponseError(Exception):
-    """It is too long, or not what HTTP/1.1 allows. Asking again would bring the same.
-
-    Attributes:
-        status: Of the response, as far as it was read; 0 if it is not known.
-    """
-
-    status = 0
 
 
 class ResponseReader:

@@ -23,7 +23,8 @@ import anyio
 import httpcore
 import httpx
 
-from little_pay_async._transport.http1 import MAX_HEADERS, RefusedResponseError
+from little_pay_async._transport.broken import RefusedResponseError
+from little_pay_async._transport.http1 import MAX_HEADERS
 from little_pay_async._transport.interface import RequestPool, ignore, limit_of
 from little_pay_async._transport.lease import (
     Close,
