@@ -88,7 +88,7 @@ def _plain(value: Any) -> Any:
             return value
 
 
-_LEFT_OUT = frozenset({"raw", "access_token"})
+_LEFT_OUT = frozenset({"raw", "access_token", "request_id"})
 
 
 @attrs.frozen
@@ -98,7 +98,8 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """Return it as `json.dumps` takes it.
 
-        Decimals and dates are strings, enums their values; `raw` and secrets are left out.
+        Decimals and dates are strings, enums their values. What is not the payment's is left out:
+        `raw`, the request's id and secrets.
         """
         return {
             field.name: _plain(getattr(self, field.name))
@@ -119,6 +120,11 @@ class Result:
 def masked(mask: Any) -> Any:
     """Return what shows a field masked in `repr`."""
     return lambda value: repr(value if value is None else mask(value))
+
+
+def request_id_field() -> Any:
+    """Return the field for the id of the request; the same payment may come by many."""
+    return attrs.field(default=None, eq=False)
 
 
 def raw_field() -> Any:
@@ -150,6 +156,8 @@ class PaymentIntent(Result):
         reference: Little Pay's id of it, by which it is processed and looked up.
         checkout_url: The hosted page to send a payer to instead of processing.
         message: What Little Pay says.
+        request_id: By which Little Pay, or a proxy before it, finds the request, if the answer says
+            one (Little Pay documents none: see `LittlePayError.request_id`); not compared.
         raw: The answer's `data` as received.
     """
 
@@ -157,6 +165,7 @@ class PaymentIntent(Result):
     reference: str | None = None
     checkout_url: str | None = None
     message: str | None = attrs.field(default=None, repr=masked(_masking.redact))
+    request_id: str | None = request_id_field()
     raw: Mapping[str, Any] = raw_field()
 
 
@@ -192,6 +201,7 @@ class Payment(Result):
         details: What the provider added, as received; not in `repr`.
         step_up_url: Where a payer has to authenticate, for cards.
         access_token: Never in `repr`.
+        request_id: As in `PaymentIntent`; not compared.
         raw: The answer's `data` as received; not in `repr`, not compared.
     """
 
@@ -210,6 +220,7 @@ class Payment(Result):
     details: Any = attrs.field(default=None, repr=False, hash=False)
     step_up_url: str | None = None
     access_token: str | None = attrs.field(default=None, repr=False)
+    request_id: str | None = request_id_field()
     raw: Mapping[str, Any] = raw_field()
 
     def without_private_parts(self) -> Self:
@@ -233,6 +244,7 @@ class Refund(Result):
     date: datetime
     status: PaymentStatus
     message: str | None = attrs.field(default=None, repr=masked(_masking.redact))
+    request_id: str | None = request_id_field()
     raw: Mapping[str, Any] = raw_field()
 
 
@@ -242,6 +254,7 @@ class Envelope(Result):
 
     date: datetime
     data: Mapping[str, Any] = attrs.field(repr=False)
+    request_id: str | None = request_id_field()
 
 
 @attrs.frozen(kw_only=True)

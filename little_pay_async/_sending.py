@@ -186,6 +186,7 @@ class Sender(Generic[T]):
         sent = self._progress.may_have_left(self._request, broke)
         error = self._no_answer(broke, sent=sent)
         if sent and self._call.moves_money:
+            error.left_open = True
             return _wire.outcome_unknown(self._call, error)
         return error
 

@@ -371,3 +371,14 @@ async def test_httpcore_s_log_tells_no_header_of_an_answer(
     if anyio_backend_name == "trio":
         assert "receive_response_headers.complete" in lines
         assert any("receive_response_headers.failed" in line for line in lines)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", CREDENTIALS)
+async def test_a_credential_in_the_message_of_a_right_answer_is_masked(name: str) -> None:
+    told = payment("PENDING", key="ORDER42", message=f"asked by {CREDENTIALS[name]}!")
+    async with ScriptedServer(sends(response(told))) as server, session(server) as pay:
+        await pay.request("GET", "/api/any")  # what create intent takes is known too
+        found = await pay.status("ORDER42")
+    assert found.message == "asked by ***!"
+    assert CREDENTIALS[name] not in repr(found)

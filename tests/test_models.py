@@ -196,7 +196,7 @@ def test_to_dict_of_a_settlement() -> None:
     assert settlement.to_dict() == {
         "key": "ORDER42",
         "payment": None,
-        "error": "not final in time",
+        "error": str(error),
         "elapsed": 2.5,
         "polls": 0,
     }

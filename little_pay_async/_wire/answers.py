@@ -23,6 +23,7 @@ from little_pay_async._errors import LittlePayError
 from little_pay_async._masking import Secret, redact
 from little_pay_async._models import Envelope
 from little_pay_async._wire.calls import Call
+from little_pay_async._wire.request_ids import REQUEST_ID_HEADERS, request_id, shown_id
 from little_pay_async._wire.shapes import NotTheEnvelopeError, decode, read_envelope
 
 T = TypeVar("T")
@@ -31,16 +32,9 @@ MAX_BODY = 1024 * 1024
 """Bytes of a body that are read at the most; Little Pay's answers have a few hundred."""
 
 _EXCERPT = 300
+_IN_A_LINE = 120
 _READ = 8 * _EXCERPT  # what an excerpt is made of: redacting makes it shorter
-_SHOWN_HEADERS = (
-    "date",
-    "retry-after",
-    "x-request-id",
-    "request-id",
-    "x-correlation-id",
-    "x-amzn-requestid",
-    "cf-ray",
-)
+_SHOWN_HEADERS = ("date", "retry-after", *REQUEST_ID_HEADERS)
 _STATUS_ERRORS: dict[int, type[_errors.APIStatusError]] = {
     400: _errors.BadRequestError,
     401: _errors.AuthenticationError,
@@ -50,16 +44,6 @@ _STATUS_ERRORS: dict[int, type[_errors.APIStatusError]] = {
     422: _errors.BadRequestError,
     429: _errors.RateLimitError,
 }
-_ADVICE = {
-    400: "Little Pay refused what was sent; see its message.",
-    401: "The credential was refused: check that it is current and of the right environment.",
-    403: "The credential does not allow this.",
-    404: "Little Pay knows no such payment, or not yet; this does not mean that it is unpaid.",
-    409: "Little Pay has something that contradicts it, such as this merchant key in use.",
-    422: "Little Pay refused what was sent; see its message.",
-    429: "Too many requests; wait before the next.",
-}
-_OTHER_ADVICE = "This says nothing about the payment; ask for its status."
 _NO_JSON = re.compile(r"(?!application/(?:[\w.+-]+\+)?json\s*(?:;|$))", re.IGNORECASE)
 
 
@@ -132,7 +116,7 @@ def judge(
     elif 400 <= answer.status < 600:
         error = _status_error(call, answer, secrets, now)
         if call.moves_money and (answer.status >= 500 or answer.status == 408):
-            return outcome_unknown(call, error)
+            return _left_open(call, error, answer, secrets)
         return error
     elif answer.status >= 600:
         error = _unexpected(call, answer, "HTTP has no such status", secrets, refused=True)
@@ -141,28 +125,31 @@ def judge(
         if not isinstance(found, LittlePayError):
             return found
         error = found
-    return outcome_unknown(call, error) if call.moves_money else error
+    return _left_open(call, error, answer, secrets) if call.moves_money else error
 
 
-def outcome_unknown(call: Call, cause: LittlePayError) -> _errors.OutcomeUnknownError:
+def _left_open(
+    call: Call, error: LittlePayError, answer: Answer, secrets: Iterable[Secret]
+) -> _errors.OutcomeUnknownError:
+    error.left_open = True
+    return outcome_unknown(call, error, request_id(answer.headers, secrets))
+
+
+def outcome_unknown(
+    call: Call, cause: LittlePayError, request_id: str | None = None
+) -> _errors.OutcomeUnknownError:
     """Return the error for a money request that may have taken effect, with what led to it."""
     what = {
         "create_intent": "The payment intent may exist",
         "process": "The payer's handset may be ringing",
         "refund": "The refund may be made",
     }.get(call.operation, "The request may have taken effect")
-    if call.operation == "refund":
-        # Little Pay documents no way to ask for a refund.
-        how = "the payment's status may tell, and the merchant dashboard does"
-    elif call.key is not None:
-        how = f"`await pay.status({call.key!r})` tells"
-    else:
-        how = "the payment's status tells"
     error = _errors.OutcomeUnknownError(
-        f"{call.operation}: {what}: it was sent, and no clear answer came ({cause}) "
-        f"Do not send it again; {how}.",
+        f"{call.operation}: {what}: it was sent, and no clear answer came: "
+        f"{type(cause).__name__}: {cause.args[0].removeprefix(f'{call.operation}: ')}",
         operation=call.operation,
         key=call.key,
+        request_id=request_id,
     )
     error.__cause__ = cause
     return error
@@ -175,7 +162,7 @@ def _result(
     if content_type and _NO_JSON.match(content_type.strip()):
         return _unexpected(call, answer, "its Content-Type is not JSON", secrets)
     try:
-        return read(read_envelope(answer.body))
+        return read(read_envelope(answer.body, request_id(answer.headers, secrets), secrets))
     except NotTheEnvelopeError as error:
         problem = str(error)
     if not answer.delimited:
@@ -194,12 +181,12 @@ def _unexpected(
     came = f"HTTP {answer.status}" if answer.status else "something came"
     return _errors.UnexpectedResponseError(
         f"{call.operation}: {came}, but not an answer of Little Pay's: {problem}. "
-        f"It begins: {excerpt!r}. Is the base_url right, or a proxy in between? "
-        f"{_OTHER_ADVICE}",
+        f"It begins: {_beginning(excerpt)!r}.",
         status_code=answer.status,
         body=excerpt,
         refused=refused,
         headers=_shown_headers(answer, secrets),
+        request_id=request_id(answer.headers, secrets),
         key=call.key,
     )
 
@@ -211,14 +198,20 @@ def _status_error(
     message = _shown(_message(answer.body), secrets) or _phrase(status)
     default = _errors.ServerError if status >= 500 else _errors.APIStatusError
     return _STATUS_ERRORS.get(status, default)(
-        f"{call.operation}: HTTP {status}: {message}. {_ADVICE.get(status, _OTHER_ADVICE)}",
+        f"{call.operation}: HTTP {status}: {_beginning(message)}",
         status_code=status,
         message=message,
         body=_excerpt(answer, secrets),
         retry_after=_retry_after(answer.headers, now),
         headers=_shown_headers(answer, secrets),
+        request_id=request_id(answer.headers, secrets),
         key=call.key,
     )
+
+
+def _beginning(text: str) -> str:
+    """Return as much of a text as goes into a log line."""
+    return text if len(text) <= _IN_A_LINE else f"{text[:_IN_A_LINE]}..."
 
 
 def _phrase(status: int) -> str:
@@ -259,10 +252,13 @@ def _shown(text: str, secrets: Iterable[Secret]) -> str:
 
 
 def _shown_headers(answer: Answer, secrets: Iterable[Secret]) -> dict[str, str]:
+    headers = answer.headers
     return {
-        name: _shown(answer.headers[name], secrets)
+        name: shown_id(headers[name], secrets)
+        if name in REQUEST_ID_HEADERS
+        else _shown(headers[name], secrets)
         for name in _SHOWN_HEADERS
-        if name in answer.headers
+        if name in headers
     }
 
 

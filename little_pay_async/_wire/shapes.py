@@ -7,7 +7,7 @@ never an error; one that is read and has the wrong type makes the answer none of
 import contextlib
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache, partial
@@ -18,6 +18,7 @@ import msgspec
 from attrs import fields
 from cattrs.gen import make_dict_structure_fn, override
 
+from little_pay_async._masking import Secret, redact
 from little_pay_async._models import (
     Attempt,
     BillingAddress,
@@ -87,8 +88,10 @@ def _is_too_deep(document: Any) -> bool:
     return bool(level)
 
 
-def read_envelope(body: bytes | bytearray) -> Envelope:
-    """Return the envelope in `body`.
+def read_envelope(
+    body: bytes | bytearray, request_id: str | None = None, secrets: Iterable[Secret] = ()
+) -> Envelope:
+    """Return the envelope in `body`; its message, which is shown, without the secrets.
 
     Raises:
         NotTheEnvelopeError: There is none.
@@ -103,7 +106,10 @@ def read_envelope(body: bytes | bytearray) -> Envelope:
         date = _date(document.get("date"))
     except (ValueError, OverflowError):  # the year 1 east of Greenwich
         raise NotTheEnvelopeError("its `date` is no ISO-8601 time") from None
-    return Envelope(date=date, data=data)
+    message = data.get("message")
+    if isinstance(message, str) and any(secret.reveal() in message for secret in secrets):
+        data = {**data, "message": redact(message, secrets)}
+    return Envelope(date=date, data=data, request_id=request_id)
 
 
 def read_payment(envelope: Envelope) -> Payment:
@@ -127,6 +133,7 @@ def read_payment(envelope: Envelope) -> Payment:
             "details": first("details", payment),
             "step_up_url": meta.get("stepUpUrl"),
             "access_token": meta.get("accessToken"),
+            "request_id": envelope.request_id,
             "raw": data,
         },
         Payment,
@@ -142,6 +149,7 @@ def read_intent(envelope: Envelope) -> PaymentIntent:
             "reference": data.get("reference"),
             "checkout_url": data.get("checkoutUrl"),
             "message": data.get("message"),
+            "request_id": envelope.request_id,
             "raw": data,
         },
         PaymentIntent,
@@ -156,6 +164,7 @@ def read_refund(envelope: Envelope) -> Refund:
             "date": envelope.date,
             "status": data.get("status"),
             "message": data.get("message"),
+            "request_id": envelope.request_id,
             "raw": data,
         },
         Refund,
