@@ -236,6 +236,7 @@ def fuzz(session: nox.Session) -> None:
 def pictures(session: nox.Session) -> None:
     """Make the pictures in docs/images anew; those of the sandbox's page need Chromium."""
     session.install(".[cli]", "playwright")
+    session.run("python", "benchmarks/pages.py")  # from results.json
     session.run("python", "docs/terminals.py", env=INSTALLED_ONLY)
     session.run("python", "docs/pictures.py", env=INSTALLED_ONLY)
 

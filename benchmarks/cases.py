@@ -86,6 +86,9 @@ CASES = {
     "TLS, 10,000 parked": Case(
         10_000, (US, RIVAL, "pyreqwest", FLOOR), tls=True, rounds=1, fewer_runs=1
     ),
+    # For how cost grows, and as short as they can be.
+    "TLS, 100 parked": Case(100, (US, RIVAL, HTTPX_ALONE, FLOOR), tls=True, fewer_runs=1),
+    "TLS, 3,000 parked": Case(3_000, MAIN, tls=True, rounds=1, fewer_runs=1),
     "plain, 1,000 parked": Case(1_000, ALL, tls=False),
     "plain, 10,000 parked": Case(10_000, MAIN, tls=False, rounds=1, fewer_runs=1),
     "plain, check() of 5,000 keys": Case(5_000, ALL, tls=False, at_once=100),

@@ -2,8 +2,8 @@
 
 Client and server are two processes, the clients take turns, and the figures are medians of the
 runs. CPU and memory are the client process's own. Timings move from machine to machine by a factor
-of two, and where others work at the same time: read the ratios. Writes results.json and
-results.svg. How the figures come about stands in server.py and client.py.
+of two, and where others work at the same time: read the ratios. Writes results.json, and what the
+documents show of it: see pages.py. How the figures come about stands in server.py and client.py.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import bounds
-import plot
+import pages
 import tables
 from cases import ALL, CASES, FOR_TIME, LEFT_OUT, Case
 from rich.console import Console
@@ -218,7 +218,8 @@ def main() -> None:
     }
     text = json.dumps(written, indent=2) + "\n"
     (folder / "results.json").write_text(text, encoding="utf-8")
-    (folder / "results.svg").write_text(plot.draw(written), encoding="utf-8")
+    if folder == HERE:
+        pages.write()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """README and docs say what is so. Their code blocks are run where they stand; see conftest.py."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -58,6 +59,21 @@ def test_figures_in_the_readme_are_those_of_the_benchmark() -> None:
         for cell, (case, figure, form) in zip(cells, FIGURES, strict=True):
             found = cases[case]["clients"].get(client)
             assert cell == (format(found[figure], form) if found else "-"), (client, case, figure)
+
+
+def test_what_the_documents_say_and_draw_of_the_benchmark_is_of_its_results() -> None:
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONSAFEPATH"}
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks/pages.py", "--check"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    for document, figures in (("README.md", 3), ("docs/how-fast.md", 6)):
+        text = (ROOT / document).read_text(encoding="utf-8")
+        assert text.count("<!-- figures: ") == text.count("<!-- end of figures -->") == figures
 
 
 def test_readme_says_what_it_is_in_two_sentences() -> None:
