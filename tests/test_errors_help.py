@@ -264,6 +264,13 @@ def test_an_applications_own_error_is_helped_by_ours() -> None:
     assert error.help == "docs/errors.md#invalidinputerror"
 
 
+@pytest.mark.anyio
+async def test_the_readme_shows_one_as_it_is() -> None:
+    async with to(sends(response(b"", "502 Bad Gateway"))) as (pay, _):
+        error = await error_of(MONEY["process"], pay)
+    assert f"\n{error}\n" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 # Request ids
 
 
