@@ -50,11 +50,11 @@ async def start(request: web.Request) -> web.Response:
         )
         await pay.process(intent, Provider.MPESA, mobile)
     except InvalidInputError as error:
-        return web.json_response({"error": str(error)}, status=422)
+        return web.json_response({"error": error.what}, status=422)
     except OutcomeUnknownError:
         pass  # the payer may have been asked: never twice. Its outcome tells.
     except LittlePayError as error:  # nobody was asked to pay
-        return web.json_response({"error": str(error)}, status=502)
+        return web.json_response({"error": error.what}, status=502)
     return web.json_response({"key": key}, status=202)
 
 
@@ -68,7 +68,7 @@ async def outcome(request: web.Request) -> web.Response:
     except SettlementTimeoutError:
         return web.json_response({"status": "PENDING"}, status=202)
     except LittlePayError as error:
-        return web.json_response({"error": str(error)}, status=502)
+        return web.json_response({"error": error.what}, status=502)
     return web.json_response({"status": payment.status, "amount": str(payment.amount)})
 
 

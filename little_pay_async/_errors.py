@@ -358,7 +358,7 @@ class OutcomeUnknownError(LittlePayError):
             pay: An open session with the same merchant's credentials.
 
         Raises:
-            OutcomeUnknownError: It is still not known; the cause says why. For a refund, and for
+            OutcomeUnknownError: It is still not known; its text says why. For a refund, and for
                 what `request` sent, always, and nothing is asked: Little Pay documents no way to.
             InvalidInputError: `pay` is no session.
         """

@@ -87,7 +87,7 @@ async def order(new: NewOrder, pay: LittlePay) -> dict[str, str]:
     try:
         mobile = mobile_of(new.mobile)
     except InvalidInputError as error:
-        raise HTTPException(422, str(error)) from None
+        raise HTTPException(422, error.what) from None
     key, amount = secrets.token_hex(5).upper(), new.tickets * PRICE
     await asyncio.to_thread(orders.add, key, new.tickets, amount)
     try:
@@ -103,7 +103,7 @@ async def order(new: NewOrder, pay: LittlePay) -> dict[str, str]:
         app.state.watch.add(key)  # the payer may have been asked: never twice, the watch finds out
     except LittlePayError as error:  # nobody was asked to pay
         await asyncio.to_thread(orders.end, key, "FAILED")
-        raise HTTPException(502, f"The payment could not be started: {error}") from None
+        raise HTTPException(502, f"The payment could not be started: {error.what}") from None
     return {"key": key}
 
 

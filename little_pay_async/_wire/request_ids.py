@@ -20,12 +20,7 @@ REQUEST_ID_HEADERS = (
 
 _LONGEST = 128
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
-# A UUID, or as many digits together, at the least with two letters among them: no phone number,
-# though one in ten of them has nine digits in a row and would be taken for one.
-_UUID = re.compile(
-    r"(?=[0-9-]*[a-f][0-9-]*[a-f])[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}",
-    re.IGNORECASE,
-)
+_HEX = frozenset("0123456789abcdefABCDEF")
 
 
 def request_id(headers: Mapping[str, str], secrets: Iterable[Secret]) -> str | None:
@@ -43,10 +38,25 @@ def request_id(headers: Mapping[str, str], secrets: Iterable[Secret]) -> str | N
 
 def shown_id(text: str, secrets: Iterable[Secret]) -> str:
     """Return an id as it may be shown."""
-    if _UUID.fullmatch(text):  # quickly, for each of thousands of polls may have one
+    if _is_uuid(text):  # quickly, for each of thousands of polls may have one
         small = text.lower()
         if not any(secret.reveal().lower() in small for secret in secrets):
             return text
     # Redacted before it is cut, for a cut through a secret would leave a part of it.
     shown = redact(_UNPRINTABLE.sub(" ", text[: 8 * _LONGEST]), secrets).strip()
     return shown[:_LONGEST] if len(text) <= 8 * _LONGEST else ""
+
+
+def _is_uuid(text: str) -> bool:
+    """Return whether it is a UUID, with its hyphens or without, and not of digits alone.
+
+    One in ten has nine digits in a row, for which it would be masked as a phone number.
+    """
+    digits = text.replace("-", "")
+    return (
+        len(digits) == 32
+        and len(text) in {32, 36}
+        and (len(text) == 32 or all(text[place] == "-" for place in (8, 13, 18, 23)))
+        and _HEX.issuperset(digits)
+        and sum(map(str.isalpha, digits)) >= 2
+    )

@@ -38,7 +38,7 @@ from little_pay_async._wire import TOKEN_ID, Call
 
 __all__ = ["instrument", "uninstrument"]
 
-logger = logging.getLogger("little_pay_async.integrations")
+_logger = logging.getLogger("little_pay_async.integrations")
 
 _SCOPE = "little_pay_async"
 _SCHEMA = "https://opentelemetry.io/schemas/1.28.0"
@@ -119,7 +119,7 @@ class _Observer:
     def complain(self, error: Exception) -> None:
         if not self._complained:
             self._complained = True
-            logger.warning(
+            _logger.warning(
                 "OpenTelemetry failed, and may go on to: no payment is the worse for it",
                 exc_info=error,
                 extra={"operation": "otel", "error_type": type(error).__name__},
