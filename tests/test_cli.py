@@ -1,5 +1,6 @@
 """The commands `status`, `watch` and `sandbox`, as processes, against a sandbox on a socket."""
 
+import contextlib
 import json
 import os
 import re
@@ -428,17 +429,32 @@ async def test_keys_that_can_not_be_read() -> None:
         [key async for key in read_keys(readable)]
 
 
+def test_the_thread_that_could_not_read_ends() -> None:
+    before = set(threading.enumerate())
+    for _ in range(30):  # the event loop ends while the thread says its last word
+        with contextlib.suppress(OSError):
+            anyio.run(list_of_keys, -1)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+async def list_of_keys(descriptor: int) -> list[str]:
+    return [key async for key in read_keys(descriptor)]
+
+
 async def test_reading_ends_with_the_watch() -> None:
     readable, writable = os.pipe()
     os.write(writable, b"FIRST\nSECOND\n")
+    before = set(threading.enumerate())
     keys = read_keys(readable)
     assert await anext(keys) == "FIRST"
     await keys.aclose()
     os.write(writable, b"THIRD\n")
     os.close(writable)
-    reader = next((t for t in threading.enumerate() if t.name == "little-pay keys"), None)
-    if reader is not None:
-        await anyio.to_thread.run_sync(reader.join)
+    for reader in set(threading.enumerate()) - before:
+        if reader.name == "little-pay keys":
+            await anyio.to_thread.run_sync(reader.join)
     os.close(readable)
 
 

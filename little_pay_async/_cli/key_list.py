@@ -62,5 +62,7 @@ def _read(
             while chunk := os.read(descriptor, _CHUNK):
                 anyio.from_thread.run_sync(send.send_nowait, chunk, token=token)
         except OSError as error:
+            # The last word: who hears it may end the event loop, and no other call would return.
             anyio.from_thread.run_sync(send.send_nowait, error, token=token)
-        anyio.from_thread.run_sync(send.close, token=token)
+        else:
+            anyio.from_thread.run_sync(send.close, token=token)
