@@ -67,7 +67,7 @@ class Entry:
 
     __slots__ = (
         "added", "deadline", "error", "failures", "key", "late", "pace", "paused_until", "payment",
-        "poll", "scope", "senseless", "settled", "to_retry",
+        "poll", "senseless", "settled", "to_retry", "worker",
     )  # fmt: skip
 
     def __init__(self, key: str, *, added: float, deadline: float) -> None:
@@ -77,7 +77,7 @@ class Entry:
         self.payment: Payment | None = None
         self.error: LittlePayError | None = None
         self.poll: Poll | None = None
-        self.scope: anyio.CancelScope | None = None
+        self.worker: anyio.TaskHandle[None] | None = None
         self.paused_until: float | None = None
         self.pace: float = FIRST_PACE
         self.failures: int = 0
@@ -93,8 +93,8 @@ class Entry:
 
     def let_go(self) -> None:
         """End its poll, if one is under way."""
-        if self.scope is not None:
-            self.scope.cancel()
+        if self.worker is not None:
+            self.worker.cancel()
 
 
 class Rota:
@@ -245,22 +245,31 @@ class Rota:
         # In the context of the watch: who adds a key, or gives a place back, may be another's task.
         # A copy, since a task that begins at once may come by here in its turn.
         assert self._context is not None  # noqa: S101 - set at the start
-        self._context.copy().run(tasks.start_soon, self._work, self._ready.popleft())
+        entry = self._ready.popleft()
+        entry.worker = tasks.create_task(self._work(entry), context=self._context.copy())
 
     async def _work(self, entry: Entry | None) -> None:
-        """Poll one ready entry after the other on one place."""
+        """Poll one ready entry after the other on one place, until a poll is let go."""
         try:
             while entry is not None:
-                # One scope for many polls: making one for each would cost as much as a timer.
-                with anyio.CancelScope() as scope:
-                    while entry is not None:
-                        looked_at, entry = entry, None
-                        await self._look_at(looked_at, scope)
-                        if scope.cancel_called:  # it was let go in the step in which it ended
-                            await anyio.lowlevel.checkpoint()
-                        entry = self._next_ready()
-                if entry is None:
-                    entry = self._next_ready()
+                begun = self._now()
+                outcome: Payment | LittlePayError | None = None
+                try:
+                    if not entry.settled and self._tasks is not None:
+                        outcome = await self._ask(entry, begun)
+                except LittlePayError as error:
+                    outcome = error
+                except Exception as error:  # noqa: BLE001 - a hook of the caller's: theirs to see
+                    self._fail(error)
+                finally:
+                    worker, entry.worker = entry.worker, None
+                    self._end_poll(entry, outcome, begun)
+                # Let go in the very step in which it ended: what waits next would be cancelled.
+                if worker is None or worker.status is worker.Status.CANCELLING:
+                    break
+                entry = self._next_ready()
+                if entry is not None:
+                    entry.worker = worker
         finally:
             self.in_flight -= 1
             if self._observation is not None:
@@ -273,38 +282,27 @@ class Rota:
             return self._ready.popleft()
         return None
 
-    async def _look_at(self, entry: Entry, scope: anyio.CancelScope) -> None:
-        if entry.settled or self._tasks is None:
-            return
+    def _ask(self, entry: Entry, now: float) -> Awaitable[Payment | LittlePayError]:
+        """Begin a poll."""
         self.retried += entry.to_retry
         entry.to_retry = False
         hold = self._hold()
-        begun = self._now()
-        outcome: Payment | LittlePayError | None = None
-        entry.scope = scope
-        try:
-            if entry.poll is None:
-                entry.poll = self.open_poll(entry.key)
-            self._bound(entry, begun + entry.poll.longest(hold))
-            outcome = await entry.poll.poll(hold)
-        except LittlePayError as error:
-            outcome = error
-        except Exception as error:  # noqa: BLE001 - a hook of the caller's: the caller's to see
-            self._fail(error)
-        finally:
-            entry.scope = None
-            self._under_way.pop(entry, None)
-            if entry.late:
-                entry.late = False
-                outcome = APITimeoutError(
-                    "the poll had not ended in time", sent=True, key=entry.key
-                )
-            if outcome is not None and not entry.settled and self._tasks is not None:
-                self._go_on(entry, outcome, self._now() - begun)
+        if entry.poll is None:
+            entry.poll = self.open_poll(entry.key)
+        self._bound(entry, now + entry.poll.longest(hold))
+        return entry.poll.poll(hold)
 
-    def _go_on(self, entry: Entry, outcome: Payment | LittlePayError, took: float) -> None:
+    def _end_poll(
+        self, entry: Entry, outcome: Payment | LittlePayError | None, begun: float
+    ) -> None:
         """Take in what a poll brought, and have the entry polled again when it is time."""
-        pause = self._take_in(entry, outcome, took)
+        self._under_way.pop(entry, None)
+        if entry.late:
+            entry.late = False
+            outcome = APITimeoutError("the poll had not ended in time", sent=True, key=entry.key)
+        if outcome is None or entry.settled or self._tasks is None:
+            return
+        pause = self._take_in(entry, outcome, self._now() - begun)
         if pause is None:
             return
         if pause > 0:
