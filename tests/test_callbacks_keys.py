@@ -201,10 +201,14 @@ class TestWork:
         class Believing(Recording):
             def verify(self, *_: Any) -> None: ...
 
-        verifier = CallbackVerifier([public_key()])
+        # No signature by the smaller modulus is above the larger one.
+        by, of = sorted(
+            (0, 1), key=lambda number: private_key(number).public_key().public_numbers().n
+        )
+        verifier = CallbackVerifier([public_key(of)])
         (key,) = verifier._keys
         verifier._keys = (attrs.evolve(key, key=Believing(key.key, [])),)  # type: ignore[arg-type]
-        assert verifier.verify(BODY, signed(key=private_key(1)), now=NOW)
+        assert verifier.verify(BODY, signed(key=private_key(by)), now=NOW)
         assert is_forged(BODY, headers_with(signature), verifier=verifier)
 
 
