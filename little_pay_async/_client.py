@@ -261,14 +261,16 @@ class AsyncLittlePay:
             OutcomeUnknownError: The handset may be ringing: ask `status` or `wait`.
             LittlePayError: The handset does not ring.
         """
-        number = _wire.mobile_of(mobile)
-        del mobile
+        number, payable = _wire.mobile_of(mobile), _wire.payable_provider(provider)
+        del mobile, provider
         if isinstance(number, LittlePayError):
             raise number
+        if isinstance(payable, LittlePayError):
+            raise payable
         if not isinstance(long_poll, bool):
             raise InvalidInputError("long_poll: give True or False")
         reference = _wire.key_of(intent, "intent")
-        call = _wire.process(reference, _wire.payable_provider(provider), number, held=long_poll)
+        call = _wire.process(reference, payable, number, held=long_poll)
         return await self._calls.process(call, timeout)
 
     async def status(self, key: Key, *, timeout: TimeoutOrUnset = UNSET) -> Payment:
@@ -441,7 +443,7 @@ class AsyncLittlePay:
             OutcomeUnknownError: It may have been charged, and its status could not be told.
             LittlePayError: It was not charged. The `.key` of each error is the merchant key.
         """
-        number = _wire.mobile_of(mobile)
+        number, payable = _wire.mobile_of(mobile), _wire.payable_provider(provider)
         create = _wire.made(
             _wire.create_intent,
             amount=amount,
@@ -455,20 +457,20 @@ class AsyncLittlePay:
             custom_data=custom_data,
             metadata=metadata,
         )
-        del mobile, billing_address, custom_data, metadata
-        for checked in (number, create):
+        del mobile, provider, billing_address, custom_data, metadata
+        for checked in (number, create, payable):
             if isinstance(checked, LittlePayError):
                 checked.key = key if isinstance(key, str) else None
                 raise checked
         assert isinstance(create, _wire.Call)  # noqa: S101 - checked above
         assert isinstance(number, Msisdn)  # noqa: S101
-        provider = _wire.payable_provider(provider)
+        assert isinstance(payable, Provider)  # noqa: S101
         limit = _settings.keys_timeout(timeout)
         collector = Collector(
             calls=self._calls,
             wait=self.wait,
             create=create,
-            provider=provider,
+            provider=payable,
             mobile=number,
             deadline=math.inf if limit is None else anyio.current_time() + limit,
         )

@@ -55,7 +55,7 @@ class Msisdn:
         """
         found = read(text, region)
         # No frame of a traceback may hold a phone number: error trackers send local variables.
-        del text
+        del text, region
         if isinstance(found, LittlePayError):
             raise found
         return cls(found)

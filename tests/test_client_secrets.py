@@ -23,6 +23,7 @@ from little_pay_async import (
     APIConnectionError,
     APITimeoutError,
     AsyncLittlePay,
+    InvalidInputError,
     LittlePayError,
     Msisdn,
     SettlementTimeoutError,
@@ -382,3 +383,14 @@ async def test_a_credential_in_the_message_of_a_right_answer_is_masked(name: str
         found = await pay.status("ORDER42")
     assert found.message == "asked by ***!"
     assert CREDENTIALS[name] not in repr(found)
+
+
+@pytest.mark.parametrize("number", [MOBILE, f"+{MOBILE}"])
+@pytest.mark.parametrize("mobile", ["MPESA", f"+{MOBILE}"])
+async def test_a_number_in_the_provider_s_place_is_not_shown(number: str, mobile: str) -> None:
+    swapped: dict[str, Any] = {"provider": number, "mobile": mobile}
+    async with session("http://127.0.0.1:9") as pay:
+        for call in (pay.process("REF1", **swapped), pay.collect(**(COLLECT | swapped))):
+            with pytest.raises(InvalidInputError) as caught:
+                await call
+            check_nothing_shown(shown_by(caught.value))

@@ -76,6 +76,8 @@ def test_numbers(text: str, region: str | None, wire: str) -> None:
         ("0712345678", "ke", "region: "),
         ("0712345678", 254, "region: "),
         ("0712345678", ["KE"], "region: "),
+        ("KE", "0712345678", "mobile: "),  # the wrong way round
+        ("071234", "0712345678", "region: "),
     ],
 )
 def test_what_is_refused(text: object, region: object, complaint: str) -> None:

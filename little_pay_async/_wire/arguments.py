@@ -78,24 +78,22 @@ def merchant_key(key: object) -> str:
     return key
 
 
-def payable_provider(provider: Provider | str) -> Provider:
-    """Return the provider to process with.
+def payable_provider(provider: object) -> Provider | InvalidInputError:
+    """Return the provider to process with, or the error to raise if no handset rings for it.
 
     A `Provider` that this library does not know is let through if it was made on purpose; a plain
-    string must be one that it knows, because it is a typing mistake far more often.
-
-    Raises:
-        InvalidInputError: No payer's handset rings for it.
+    string must be one that it knows, because it is a typing mistake far more often. The error does
+    not show it: it may be the number, the wrong way round.
     """
     names = "MPESA, AIRTEL, MTN or TIGOPESA"
     if not isinstance(provider, str) or not provider or _CONTROL.search(provider):
-        raise InvalidInputError(f"provider: give a Provider or its name: {names}")
+        return InvalidInputError(f"provider: give a Provider or its name: {names}")
     if not isinstance(provider, Provider):
         provider = Provider(provider.upper())
         if not provider.is_known:
-            raise InvalidInputError(f"provider: no such provider; known are {names}")
+            return InvalidInputError(f"provider: no such provider; known are {names}")
     if provider is Provider.CARDS:
-        raise InvalidInputError(
+        return InvalidInputError(
             "provider: cards are not processed here: send the payer to the intent's checkout_url"
         )
     return provider
