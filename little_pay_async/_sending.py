@@ -115,7 +115,7 @@ class Sender(Generic[T]):
         renewed = False
         while True:
             session.check_not_closed()
-            answer = _wire.Answer(0, {})
+            answer: _wire.Answer | None = None
             broke: Exception | None = None
             started = time.perf_counter()
             self._progress = Progress(plain_httpx=session.plain_httpx)
@@ -125,27 +125,25 @@ class Sender(Generic[T]):
                 request = self._with_limits(limits)
                 self._progress.hand_over()
                 self.requests += 1
-                await _fetch(session.http, request, answer)
+                answer = await _fetch(session.http, request)
             except (APIConnectionError, *_HTTPX_ERRORS) as problem:
-                refused = _refused(problem, self._handled)
                 if isinstance(problem, httpx.HTTPStatusError) and is_of(self._request, problem):
                     answer = _answer_of(problem.response)  # a hook called raise_for_status()
-                elif refused is not None:
-                    answer = refused
                 else:
-                    broke = problem
+                    answer = _refused(problem, self._handled)
+                broke = problem if answer is None else None
             except RuntimeError as problem:
                 if not session.http.is_closed:
                     raise
                 broke = problem
             session.pool_tells = self._progress.told
-            if broke is None:
+            if answer is None:
+                outcome = self._without_answer(broke)
+            else:
                 outcome = _wire.judge(
                     call, answer, self._read, secrets=session.secrets(), now=time.time()
                 )
-            else:
-                outcome = self._without_answer(broke)
-            self._told(outcome, answer.status, started)
+            self._told(outcome, 0 if answer is None else answer.status, started)
             if renewed or not isinstance(outcome, AuthenticationError) or not self._renew():
                 return outcome
             renewed = True
@@ -290,23 +288,22 @@ def _refused(problem: Exception, handled: BaseException | None) -> _wire.Answer 
     return None
 
 
-async def _fetch(http: httpx.AsyncClient, request: httpx.Request, answer: _wire.Answer) -> None:
-    """Send `request` and fill `answer`, with no more of the body than may be read."""
+async def _fetch(http: httpx.AsyncClient, request: httpx.Request) -> _wire.Answer:
+    """Send `request` and return its answer, with no more of the body than may be read."""
     response = await http.send(request, stream=True, auth=None, follow_redirects=False)
     whole = response.extensions.get("whole_body")
+    answer = _head_of(response)
     if whole is not None and not response.is_stream_consumed:
         # Our own pool's: reading and closing three streams would take longer than all that it does.
-        _begin(answer, response)
         answer.body += whole
         response.stream = _CONSUMED  # see below
-        return
+        return answer
     try:
-        _begin(answer, response)
         if _wire.objection(answer) is not None:
-            return
+            return answer
         if response.is_stream_consumed:  # by a hook
             answer.body += response.content
-            return
+            return answer
         # Not `aiter_raw()`: what it adds, chunks of a size and a count of bytes, nobody needs.
         assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - as httpx does
         async for chunk in response.stream:
@@ -326,24 +323,25 @@ async def _fetch(http: httpx.AsyncClient, request: httpx.Request, answer: _wire.
         # httpx has the stream hold the response, which holds the stream: with thousands of polls
         # the garbage collector would take a fifth of the time.
         response.stream = _CONSUMED
+    return answer
 
 
-def _begin(answer: _wire.Answer, response: httpx.Response) -> None:
-    answer.status = response.status_code
-    headers = answer.headers = {}
+def _head_of(response: httpx.Response) -> _wire.Answer:
+    """Return an answer whose body is still to come."""
+    headers: dict[str, str] = {}
     for raw_name, raw_value in response.headers.raw:  # httpx looks each name up among all others
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    answer.delimited = (
-        "content-length" in answer.headers
-        or "transfer-encoding" in answer.headers
+    delimited = (
+        "content-length" in headers
+        or "transfer-encoding" in headers
         or not response.extensions.get("http_version", b"").startswith(b"HTTP/1")
     )
+    return _wire.Answer(response.status_code, headers, delimited=delimited)
 
 
 def _answer_of(response: httpx.Response) -> _wire.Answer:
-    answer = _wire.Answer(0, {})
-    _begin(answer, response)
+    answer = _head_of(response)
     with contextlib.suppress(httpx.ResponseNotRead):
         answer.body += response.content
     return answer

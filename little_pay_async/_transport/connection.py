@@ -30,6 +30,8 @@ from little_pay_async._transport.tls import Tls
 Origin = tuple[bytes, bytes, int, str]
 """Scheme, host, port, and whom the certificate must name."""
 
+_SILENT = "the server says nothing"
+
 
 class Connection(asyncio.BufferedProtocol):
     """A connection to one origin.
@@ -120,7 +122,9 @@ class Connection(asyncio.BufferedProtocol):
         reader = self.reader
         assert reader is not None  # noqa: S101 - a request was sent
         while not reader.has_head:
-            await self.receive(limit_of(request, "read"))
+            self._check()
+            if not await self._wait(limit_of(request, "read")):
+                raise httpcore.ReadTimeout(_SILENT)
         self._check()
         if trace is not None:
             await trace("http11.receive_response_headers.complete", {"return_value": _head(reader)})
@@ -136,7 +140,7 @@ class Connection(asyncio.BufferedProtocol):
         """
         self._check()
         if not await self._wait(limit):
-            raise httpcore.ReadTimeout("the server says nothing")
+            raise httpcore.ReadTimeout(_SILENT)
 
     def is_quiet(self) -> bool:
         """Return whether it is open and nothing has come that is not read yet."""

@@ -26,6 +26,7 @@ from little_pay_async._transport.body import Body, TracedBody
 from little_pay_async._transport.bounds import Bounds
 from little_pay_async._transport.connecting import Connector
 from little_pay_async._transport.connection import Connection, Origin
+from little_pay_async._transport.http1 import ResponseReader
 from little_pay_async._transport.idle import IdleConnections
 from little_pay_async._transport.interface import RequestPool, Trace
 
@@ -56,6 +57,15 @@ class _Turn:
     origin: Origin
     fresh: bool
     given: "asyncio.Future[Connection | None]"
+
+
+class _Response(httpcore.Response):
+    """httpcore's, of what was checked: it would look at each header once more."""
+
+    def __init__(self, reader: ResponseReader, body: Body, extensions: dict[str, bytes]) -> None:
+        super().__init__(reader.status, extensions=extensions)
+        self.headers = reader.headers
+        self.stream = body
 
 
 class Pool(RequestPool):
@@ -139,9 +149,7 @@ class Pool(RequestPool):
         if reader.complete:
             body.let_go()
             extensions["whole_body"] = reader.peek()
-        return httpcore.Response(
-            reader.status, headers=reader.headers, content=body, extensions=extensions
-        )
+        return _Response(reader, body, extensions)
 
     async def aclose(self) -> None:
         """End all connections; who uses one or waits for one gets an error."""
