@@ -491,6 +491,7 @@ class TestOnATerminal:
         assert code == 3
         for said in ("DONE", "COMPLETED", "DECLINED", "FAILED", "[red]", "NotFoundError"):
             assert said in shown
+        assert "errors.md" not in shown  # what to do about it, for each key: that is for programs
         assert "1 completed, 1 failed, 1 not settled" in shown
         assert "3 of 3" in shown
         assert "{" not in shown

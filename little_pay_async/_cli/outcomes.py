@@ -41,6 +41,7 @@ class Outcome:
         key: As it was given.
         payment: What Little Pay said of it last, or None.
         error: Why it is not settled, or None.
+        brief: The same without what to do about it: for a terminal full of them.
         elapsed: Seconds since it was asked for.
         polls: Requests spent on it; None if that is not known.
     """
@@ -48,6 +49,7 @@ class Outcome:
     key: str
     payment: Payment | None = None
     error: str | None = None
+    brief: str | None = None
     elapsed: float | None = None
     polls: int | None = None
 
@@ -73,22 +75,32 @@ class Outcome:
         }
 
 
-def named(error: LittlePayError) -> str:
-    """Return an error's kind and text in one line, and those of the error behind it."""
-    text = f"{type(error).__name__}: {one_line(str(error))}"
-    cause = error.__cause__
-    return f"{text} (last error: {named(cause)})" if isinstance(cause, LittlePayError) else text
-
-
 def outcome_of(settlement: Settlement) -> Outcome:
     """Return a settlement as it is shown."""
+    error = settlement.error
     return Outcome(
         key=settlement.key,
         payment=settlement.payment,
-        error=None if settlement.error is None else named(settlement.error),
+        error=None if error is None else named(error),
+        brief=None if error is None else briefly(error),
         elapsed=settlement.elapsed,
         polls=settlement.polls,
     )
+
+
+def named(error: LittlePayError) -> str:
+    """Return an error's kind and text in one line, and what the error behind it says."""
+    return f"{type(error).__name__}: {one_line(str(error))}{_behind(error)}"
+
+
+def briefly(error: LittlePayError) -> str:
+    """Return the same without what to do about it."""
+    return f"{type(error).__name__}: {one_line(error.what)}{_behind(error)}"
+
+
+def _behind(error: LittlePayError) -> str:
+    cause = error.__cause__
+    return f" (last error: {briefly(cause)})" if isinstance(cause, LittlePayError) else ""
 
 
 @attrs.define

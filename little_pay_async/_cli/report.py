@@ -141,7 +141,7 @@ def _line_of(outcome: Outcome) -> Text:
     if outcome.elapsed is not None:
         line.append(f"  {outcome.elapsed:.1f} s", "dim")
     if outcome.error is not None:
-        line.append(f"  {outcome.error}", "yellow")
+        line.append(f"  {outcome.brief or outcome.error}", "yellow")
     return line
 
 
