@@ -2,8 +2,8 @@
 
 Rules of this file:
 
-- A key is in one state at a time: ready (in the queue), being polled, paused (its time is on the
-  heap), or settled. Every step costs the same however many keys there are, but for the heap's log.
+- A key is in one state at a time: ready (in the queue), being polled, paused (the clock has its
+  time), or settled. Every step costs the same however many keys there are, but for the clock's log.
 - As many keys are polled at once as there are places; the others wait in the queue, first come,
   first served. With more keys than places the holds get shorter, so that the queue moves.
 - A poll that was held is followed by the next at once. A server that does not hold is asked more
@@ -12,16 +12,11 @@ Rules of this file:
 """
 
 import contextvars
-import heapq
-import itertools
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
-import anyio
 import anyio.abc
-import anyio.lowlevel
 
 from little_pay_async._errors import (
     APIConnectionError,
@@ -33,68 +28,17 @@ from little_pay_async._errors import (
 from little_pay_async._models import Payment
 from little_pay_async._observing import Observation
 from little_pay_async._retry import HOPELESS, RetryPolicy, ends_a_hold, retry_after, tell_of_retry
+from little_pay_async._watch.clock import Clock
+from little_pay_async._watch.entry import FIRST_PACE, Entry, Poll
 from little_pay_async._watch.places import Places
 
 SHORTEST_HOLD = 1.0
-FIRST_PACE = 1.0
 SLOWEST_PACE = 24.0  # with its jitter 30 s
 _PACE_GROWTH = 1.5
 _PACE_JITTER = 1.25
 _SURELY_HELD = 5.0
 # After a loss of many connections at once, so many a second are made again.
 _RECONNECTS_PER_SECOND = 500.0
-
-
-class Poll(Protocol):
-    """How one key is looked at."""
-
-    @property
-    def requests(self) -> int:
-        """How many requests that has taken so far."""
-        ...
-
-    def poll(self, hold: float) -> Awaitable[Payment | LittlePayError]:
-        """Ask once, by a request that the server may hold for that many seconds."""
-        ...
-
-    def longest(self, hold: float) -> float:
-        """Return after how many seconds a poll that is held so long must be let go."""
-        ...
-
-
-class Entry:
-    """A key that is being watched."""
-
-    __slots__ = (
-        "added", "deadline", "error", "failures", "key", "late", "pace", "paused_until", "payment",
-        "poll", "senseless", "settled", "to_retry", "worker",
-    )  # fmt: skip
-
-    def __init__(self, key: str, *, added: float, deadline: float) -> None:
-        self.key: str = key
-        self.added: float = added
-        self.deadline: float = deadline
-        self.payment: Payment | None = None
-        self.error: LittlePayError | None = None
-        self.poll: Poll | None = None
-        self.worker: anyio.TaskHandle[None] | None = None
-        self.paused_until: float | None = None
-        self.pace: float = FIRST_PACE
-        self.failures: int = 0
-        self.senseless: int = 0
-        self.to_retry: bool = False
-        self.settled: bool = False
-        self.late: bool = False
-
-    @property
-    def requests(self) -> int:
-        """Requests spent on it."""
-        return self.poll.requests if self.poll is not None else 0
-
-    def let_go(self) -> None:
-        """End its poll, if one is under way."""
-        if self.worker is not None:
-            self.worker.cancel()
 
 
 class Rota:
@@ -139,14 +83,7 @@ class Rota:
         self.retried: int = 0
         self.queued: bool = False
         self._ready: deque[Entry] = deque()
-        self._clock: list[tuple[float, int, Entry]] = []
-        # Nearly in the order in which their time is over: a timer for each would be dear.
-        self._under_way: dict[Entry, float] = {}
-        self._bounds_polls = False
-        self._now: Callable[[], float] = anyio.current_time
-        self._ticks = itertools.count()
-        self._stale = 0
-        self._alarm: anyio.Event | None = None
+        self._clock = Clock()
         self._tasks: anyio.abc.TaskGroup | None = None
         self._operation = "watch"
         self._observation: Observation | None = None
@@ -175,13 +112,10 @@ class Rota:
         self._operation, self._observation = operation, observation
         self._context = contextvars.copy_context() if observation is None else observation.context
         self._tasks, self._learn, self._settle, self._fail = tasks, learn, settle, fail
-        # asyncio's clock, asked directly: finding out each time where it runs takes anyio longer
-        # than all else that the rota does for a poll.
-        loop = anyio.lowlevel.current_token().native_token
-        self._now = getattr(loop, "time", anyio.current_time)
+        self._clock.start()
         self.places.keys += self.keys
         self.places.takers.add(self)
-        tasks.start_soon(self._keep_time)
+        tasks.start_soon(self._clock.run, self._on_time)
         self._fill()
 
     def stop(self) -> None:
@@ -199,7 +133,7 @@ class Rota:
         """Take in an entry and look at it as soon as there is a place."""
         self._count(1)
         if entry.deadline < math.inf:
-            self._set_alarm(entry.deadline, entry)
+            self._clock.set(entry.deadline, entry)
         self._ready.append(entry)
         self._fill()
 
@@ -209,11 +143,7 @@ class Rota:
         self._count(-1)
         entry.let_go()
         if entry.deadline < math.inf or entry.paused_until is not None:
-            self._stale += 1
-            if self._stale > 64 and self._stale > len(self._clock) // 2:
-                self._clock = [item for item in self._clock if not item[2].settled]
-                heapq.heapify(self._clock)
-                self._stale = 0
+            self._clock.forget()
 
     def _count(self, more: int) -> None:
         self.keys += more
@@ -252,7 +182,7 @@ class Rota:
         """Poll one ready entry after the other on one place, until a poll is let go."""
         try:
             while entry is not None:
-                begun = self._now()
+                begun = self._clock.now()
                 outcome: Payment | LittlePayError | None = None
                 try:
                     if not entry.settled and self._tasks is not None:
@@ -289,25 +219,25 @@ class Rota:
         hold = self._hold()
         if entry.poll is None:
             entry.poll = self.open_poll(entry.key)
-        self._bound(entry, now + entry.poll.longest(hold))
+        self._clock.bound(entry, now + entry.poll.longest(hold))
         return entry.poll.poll(hold)
 
     def _end_poll(
         self, entry: Entry, outcome: Payment | LittlePayError | None, begun: float
     ) -> None:
         """Take in what a poll brought, and have the entry polled again when it is time."""
-        self._under_way.pop(entry, None)
+        self._clock.unbound(entry)
         if entry.late:
             entry.late = False
             outcome = APITimeoutError("the poll had not ended in time", sent=True, key=entry.key)
         if outcome is None or entry.settled or self._tasks is None:
             return
-        pause = self._take_in(entry, outcome, self._now() - begun)
+        pause = self._take_in(entry, outcome, self._clock.now() - begun)
         if pause is None:
             return
         if pause > 0:
-            entry.paused_until = self._now() + pause
-            self._set_alarm(entry.paused_until, entry)
+            entry.paused_until = self._clock.now() + pause
+            self._clock.set(entry.paused_until, entry)
         else:
             self._ready.append(entry)
 
@@ -368,45 +298,9 @@ class Rota:
         entry.pace = min(SLOWEST_PACE, entry.pace * _PACE_GROWTH)
         return apart - took
 
-    def _set_alarm(self, when: float, entry: Entry) -> None:
-        item = (when, next(self._ticks), entry)
-        heapq.heappush(self._clock, item)
-        if self._clock[0] is item and self._alarm is not None:
-            self._alarm.set()
-
-    async def _keep_time(self) -> None:
-        """End pauses and deadlines when their time has come."""
-        while True:
-            self._alarm = anyio.Event()
-            next_time = self._clock[0][0] if self._clock else math.inf
-            first_over = next(iter(self._under_way.values()), math.inf)
-            self._bounds_polls = bool(self._under_way)
-            with anyio.CancelScope(deadline=min(next_time, first_over)):
-                await self._alarm.wait()
-            now = self._now()
-            self._end_late_polls(now)
-            while self._clock and self._clock[0][0] <= now:
-                _, _, entry = heapq.heappop(self._clock)
-                self._on_time(entry, now)
-            self._fill()
-
-    def _bound(self, entry: Entry, over: float) -> None:
-        """Have its poll let go at a time; a server that drips gets there."""
-        self._under_way[entry] = over
-        if not self._bounds_polls and self._alarm is not None:
-            self._alarm.set()
-
-    def _end_late_polls(self, now: float) -> None:
-        for entry, over in self._under_way.items():
-            if over > now:
-                break
-            entry.late = True
-            entry.let_go()
-
     def _on_time(self, entry: Entry, now: float) -> None:
-        if entry.settled:
-            self._stale = max(0, self._stale - 1)
-        elif now >= entry.deadline:
+        """End its pause or, if that is what has come, its time."""
+        if now >= entry.deadline:
             error = SettlementTimeoutError(
                 f"{entry.key}: neither COMPLETED nor FAILED within "
                 f"{entry.deadline - entry.added:g} s; it may still become either: "
@@ -419,3 +313,4 @@ class Rota:
         elif entry.paused_until is not None and now >= entry.paused_until:
             entry.paused_until = None
             self._ready.append(entry)
+            self._fill()

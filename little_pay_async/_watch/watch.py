@@ -25,7 +25,8 @@ from little_pay_async._models import (
     WatchStatistics,
 )
 from little_pay_async._observing import Observation, Observer
-from little_pay_async._watch.rota import Entry, Rota
+from little_pay_async._watch.entry import Entry
+from little_pay_async._watch.rota import Rota
 from little_pay_async._wire import Key
 
 logger = logging.getLogger("little_pay_async.watch")
