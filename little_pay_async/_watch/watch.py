@@ -5,10 +5,8 @@ import math
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
-from datetime import datetime
-from decimal import Decimal
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeGuard
+from typing import Self
 
 import anyio
 import anyio.abc
@@ -17,14 +15,17 @@ import anyio.lowlevel
 from little_pay_async import _wire
 from little_pay_async._errors import InvalidInputError, LittlePayError
 from little_pay_async._models import (
-    BillingAddress,
-    Payment,
     PaymentStatus,
-    Provider,
     Settlement,
     WatchStatistics,
 )
 from little_pay_async._observing import Observation, Observer
+from little_pay_async._watch.callback import (
+    PaymentCallback,
+    RefundCallback,
+    is_payments,
+    payment_of,
+)
 from little_pay_async._watch.entry import Entry
 from little_pay_async._watch.rota import Rota
 from little_pay_async._wire import Key
@@ -32,40 +33,6 @@ from little_pay_async._wire import Key
 logger = logging.getLogger("little_pay_async.watch")
 
 _KEYS_BETWEEN_CHECKPOINTS = 500
-
-
-class PaymentCallback(Protocol):
-    """What `Watch.deliver` reads of a verified callback."""
-
-    @property
-    def status(self) -> PaymentStatus: ...
-    @property
-    def reference(self) -> str | None: ...
-    @property
-    def key(self) -> str | None: ...
-    @property
-    def amount(self) -> Decimal | None: ...
-    @property
-    def currency(self) -> str | None: ...
-    @property
-    def provider(self) -> Provider | None: ...
-    @property
-    def date(self) -> datetime: ...
-    @property
-    def billing_address(self) -> BillingAddress | None: ...
-    @property
-    def raw(self) -> Any: ...
-
-
-class RefundCallback(Protocol):
-    """What tells a refund's callback from a payment's: it has a reason."""
-
-    @property
-    def reason(self) -> str | None: ...
-
-
-def _is_payment(callback: PaymentCallback | RefundCallback) -> TypeGuard[PaymentCallback]:
-    return not hasattr(callback, "reason")
 
 
 class Watch:
@@ -240,7 +207,7 @@ class Watch:
             RuntimeError: The watch is another thread's.
         """
         self._check_thread()
-        if not _is_payment(callback):  # a refund's says nothing about the payment
+        if not is_payments(callback):
             return False
         if self._left or not callback.status.is_final:
             return False
@@ -249,17 +216,7 @@ class Watch:
         found = [self._open[name] for name in names if name in self._open]
         for name in names:
             self._check_against_first(name, callback.status)
-        payment = Payment(
-            date=callback.date,
-            status=callback.status,
-            reference=callback.reference,
-            key=callback.key,
-            amount=callback.amount,
-            currency=callback.currency,
-            provider=callback.provider,
-            billing_address=callback.billing_address,
-            raw=callback.raw,
-        )
+        payment = payment_of(callback)
         for entry in found:
             entry.payment = payment
             self._settle(entry, None)
