@@ -465,7 +465,11 @@ class AsyncLittlePay:
         assert isinstance(create, _wire.Call)  # noqa: S101 - checked above
         assert isinstance(number, Msisdn)  # noqa: S101
         assert isinstance(payable, Provider)  # noqa: S101
-        limit = _settings.keys_timeout(timeout)
+        try:
+            limit = _settings.keys_timeout(timeout)
+        except InvalidInputError as error:
+            error.key = create.key
+            raise
         collector = Collector(
             calls=self._calls,
             wait=self.wait,

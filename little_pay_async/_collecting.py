@@ -150,7 +150,10 @@ class Collector:
             error.__cause__ = error.__cause__ or unknown
             raise
         except LittlePayError as error:
-            raise (unknown or self._told(_wire.outcome_unknown(call, error))) from error
+            happened = "it was answered, and then its status could not be told"
+            raise unknown or self._told(
+                _wire.outcome_unknown(call, error, happened=happened)
+            ) from error
 
     def _told(self, error: OutcomeUnknownError) -> OutcomeUnknownError:
         """Tell of an outcome that is unknown, although its request was answered."""

@@ -152,6 +152,8 @@ class Credential:
                 f"{self._argument}: it is empty or has spaces, line ends or characters outside "
                 "ASCII; was it read from a file with its newline?"
             )
+        if self._argument == "token_id" and secret.reveal() in {".", ".."}:
+            raise ConfigurationError("token_id: it would be another path")
         if self._argument == "client_id" and ":" in secret.reveal():
             raise ConfigurationError("client_id: HTTP Basic can't carry one with a colon in it")
         return secret

@@ -112,7 +112,8 @@ def is_tls(links: Sequence[BaseException], *, sent: bool) -> bool:
         if isinstance(link, ssl.SSLError):
             if isinstance(link, _NO_FAILURE_OF_TLS):
                 return False
-            return not sent or "ALERT" in (link.reason or "")
+            # What is not OpenSSL's own, of a test's transport for instance, has no reason.
+            return not sent or "ALERT" in (getattr(link, "reason", None) or "")
     return False
 
 

@@ -175,15 +175,13 @@ class Session:
         """Close everything; what is under way ends with `SessionClosedError`. Idempotent.
 
         Raises:
-            SessionClosedError: It belongs to another event loop or process: nothing could be
-                closed, but it can't be used any more.
+            SessionClosedError: It belongs to another event loop or process: nothing was closed, and
+                there it goes on.
         """
         if self.closed:
             return
-        try:
-            self._check_home()
-        finally:
-            self.closed = True
+        self._check_home()
+        self.closed = True
         for scope in tuple(self.under_way):
             scope.cancel()
         self.places.close(_closed())

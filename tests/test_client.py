@@ -258,8 +258,9 @@ async def test_collect_refuses_payer_and_time_before_anything_is_sent() -> None:
     async with ScriptedServer(answers_well) as server, session(server) as pay:
         for wrong in ({"provider": "CARDS"}, {"mobile": "12"}, {"timeout": 0}, {"timeout": True}):
             given = INTENT | {"provider": "MPESA", "mobile": f"+{MOBILE}"} | wrong
-            with pytest.raises(InvalidInputError):
+            with pytest.raises(InvalidInputError) as caught:
                 await pay.collect(**given)
+            assert caught.value.key == INTENT["key"]
     assert server.connections == 0
 
 

@@ -377,6 +377,8 @@ def test_another_event_loop_is_refused(backend: str) -> None:
             anyio.run(pay.aclose, backend=backend)
         with pytest.raises(SessionClosedError):
             anyio.run(pay.status, "ORDER42", backend=backend)
+        del pay  # which nobody could close
+        gc.collect()
 
 
 async def test_another_thread_s_event_loop_is_refused() -> None:
@@ -385,16 +387,19 @@ async def test_another_thread_s_event_loop_is_refused() -> None:
         caught: list[BaseException] = []
 
         def elsewhere() -> None:
-            try:
-                anyio.run(pay.status, "ORDER42")
-            except SessionClosedError as error:
-                caught.append(error)
+            for call in (partial(pay.status, "ORDER42"), pay.aclose):
+                try:
+                    anyio.run(call)
+                except SessionClosedError as error:
+                    caught.append(error)
 
         thread = threading.Thread(target=elsewhere)
         thread.start()
         await anyio.to_thread.run_sync(thread.join, 10)
-        assert len(caught) == 1
+        assert len(caught) == 2
         await pay.status("ORDER42")  # at home it still works
+        await pay.aclose()
+        assert pay.http.is_closed
 
 
 def run_script(script: str, *options: str) -> subprocess.CompletedProcess[str]:

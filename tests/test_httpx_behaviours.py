@@ -244,7 +244,7 @@ def shown(answer: httpx.Response) -> dict[str, Any]:
     """Return all that a user can see of a response that was read."""
     return {
         "pickled": pickle.loads(pickle.dumps(answer)).content,
-        "status": (answer.status_code, answer.reason_phrase, answer.http_version),
+        "status": (answer.status_code, answer.http_version),
         "headers": answer.headers.raw,
         "content": (answer.content, answer.text, answer.encoding, answer.charset_encoding),
         "downloaded": answer.num_bytes_downloaded,
@@ -253,8 +253,8 @@ def shown(answer: httpx.Response) -> dict[str, Any]:
         "extensions": {
             name: value
             for name, value in answer.extensions.items()
-            # The one that httpx's own has more, and the one that ours has.
-            if name not in {"network_stream", "whole_body"}
+            # Those that httpx's own has more, and the one that ours has.
+            if name not in {"network_stream", "reason_phrase", "whole_body"}
         },
     }
 
@@ -836,6 +836,17 @@ async def test_limits_of_a_request_go_before_those_of_the_client(
             await client.get("/", extensions={"timeout": {"read": 0.05}})
 
 
+@pytest.mark.parametrize("phrase", ["OK", "Very  well, thanks", ""])
+async def test_the_phrase_is_the_standard_s_whatever_the_server_says(
+    phrase: str, client_of: NewClient
+) -> None:
+    """It goes into the log of httpx, and a server may have put anything there."""
+    answers = sends(response(b"", f"200 {phrase}"))
+    async with ScriptedServer(answers) as server, client_of(server) as client:
+        answer = await client.get("/")
+        assert answer.reason_phrase == (phrase if is_httpx_s_own(client_of) else "OK")
+
+
 async def test_a_target_is_sent_in_place_of_the_url_s(client_of: NewClient) -> None:
     async with ScriptedServer(sends(OK)) as server, client_of(server) as client:
         answer = await client.get("/shown?a=b", extensions={"target": b"/hidden"})
@@ -847,7 +858,7 @@ async def test_who_looks_for_the_network_stream_finds_it_or_nothing(client_of: N
     async with ScriptedServer(sends(OK)) as server, client_of(server) as client:
         answer = await client.get("/")
         known = {"http_version", "reason_phrase", "network_stream", "whole_body"}
-        assert {"http_version", "reason_phrase"} <= set(answer.extensions) <= known
+        assert {"http_version"} <= set(answer.extensions) <= known
 
 
 def pairs(*steps: str) -> list[str]:

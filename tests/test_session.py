@@ -1,12 +1,18 @@
 """What a session keeps to itself."""
 
 import base64
+import ssl
 import sys
 
 import httpx
 import pytest
 
-from little_pay_async import AsyncLittlePay, BadRequestError, ConfigurationError
+from little_pay_async import (
+    AsyncLittlePay,
+    BadRequestError,
+    ConfigurationError,
+    OutcomeUnknownError,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -31,6 +37,23 @@ async def test_an_authorization_header_that_is_echoed_is_not_shown() -> None:
     pair = base64.b64encode(b"shop:hush").decode()
     for shown in (str(caught.value), repr(caught.value), caught.value.message, caught.value.body):
         assert pair not in shown
+
+
+@pytest.mark.parametrize("token_id", [".", ".."])
+def test_a_token_id_that_would_be_another_path_is_refused(token_id: str) -> None:
+    with pytest.raises(ConfigurationError, match="token_id"):
+        AsyncLittlePay(token_id=token_id)
+
+
+@pytest.mark.parametrize("problem", [ssl.SSLError("boom"), ssl.SSLCertVerificationError(1, "boom")])
+async def test_an_error_of_tls_that_is_not_openssl_s_own(problem: ssl.SSLError) -> None:
+    def break_off(_: httpx.Request) -> httpx.Response:
+        raise httpx.ReadError("boom") from problem
+
+    transport = httpx.MockTransport(break_off)
+    async with AsyncLittlePay(api_key="key", transport=transport) as pay:
+        with pytest.raises(OutcomeUnknownError):
+            await pay.refund("ORDER42", 1)
 
 
 def test_a_client_id_with_a_colon_is_refused() -> None:

@@ -195,11 +195,13 @@ class LeasingPool(RequestPool):
         refusal = _refusal(response)
         if refusal is not None:
             raise httpcore.RemoteProtocolError(str(refusal)) from refusal
+        extensions = dict(response.extensions)
+        extensions.pop("reason_phrase", None)  # a stranger's text: httpx writes it into its log
         return httpcore.Response(
             response.status,
             headers=response.headers,
             content=LeasedStream(response, lambda whole: self._end(lease, reusable=whole)),
-            extensions=response.extensions,
+            extensions=extensions,
         )
 
     def _pop_surplus(self, *, fresh: bool) -> list[Close]:

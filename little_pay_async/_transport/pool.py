@@ -145,7 +145,8 @@ class Pool(RequestPool):
             raise
         kind = Body if trace is None else TracedBody
         body = kind(connection, reader, request, self.let_go)
-        extensions = {"http_version": reader.http_version, "reason_phrase": reader.reason}
+        # Without the reason phrase, a stranger's text: httpx writes it into its log.
+        extensions = {"http_version": reader.http_version}
         if reader.complete:
             body.let_go()
             extensions["whole_body"] = reader.peek()

@@ -136,7 +136,11 @@ def _left_open(
 
 
 def outcome_unknown(
-    call: Call, cause: LittlePayError, request_id: str | None = None
+    call: Call,
+    cause: LittlePayError,
+    request_id: str | None = None,
+    *,
+    happened: str = "it was sent, and no clear answer came",
 ) -> _errors.OutcomeUnknownError:
     """Return the error for a money request that may have taken effect, with what led to it."""
     what = {
@@ -145,7 +149,7 @@ def outcome_unknown(
         "refund": "The refund may be made",
     }.get(call.operation, "The request may have taken effect")
     error = _errors.OutcomeUnknownError(
-        f"{call.operation}: {what}: it was sent, and no clear answer came: "
+        f"{call.operation}: {what}: {happened}: "
         f"{type(cause).__name__}: {cause.args[0].removeprefix(f'{call.operation}: ')}",
         operation=call.operation,
         key=call.key,
@@ -264,8 +268,8 @@ def _shown_headers(answer: Answer, secrets: Iterable[Secret]) -> dict[str, str]:
 
 def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
     text = headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit() and len(text) <= 9:
-        return float(text)
+    if text.isascii() and text.isdigit():
+        return float(text[:15])  # more is never as well
     try:
         date = parsedate_to_datetime(text[:40])
         return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)
