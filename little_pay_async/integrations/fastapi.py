@@ -19,6 +19,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Annotated, TypedDict, Unpack
 
+import anyio
+
 try:
     from fastapi import APIRouter, Depends, FastAPI, Request, Response
     from fastapi.encoders import ENCODERS_BY_TYPE
@@ -131,6 +133,11 @@ async def _session(connection: HTTPConnection) -> AsyncLittlePay:
     )
 
 
+# What is too long is read on for a moment: a connection that is closed with something unread is
+# reset, and a reset overtakes the answer.
+_LINGER = 1.0
+_LINGER_BODY = 1024 * 1024
+
 LittlePay = Annotated[AsyncLittlePay, Depends(_session)]
 """The app's session, as a dependency: `async def buy(pay: LittlePay)`. In websockets too."""
 
@@ -143,7 +150,7 @@ def callback_router(
     `app.include_router(callback_router(on_callback), prefix="/callbacks/little-pay")`. Its name is
     `little_pay_callback`; it is not in the OpenAPI schema.
 
-    It reads the raw body, 64 KiB of it at the most, and answers 200 after `on_callback` returned,
+    It takes the raw body, 64 KiB of it at the most, and answers 200 after `on_callback` returned,
     400 to what is forged or stale without saying which, 413 to what is longer, and 500 if
     `on_callback` raised, which is logged.
 
@@ -171,14 +178,23 @@ def callback_router(
 async def _body_of(request: Request) -> Body | int:
     """Return the body, or the status code to answer without it."""
     announced = request.headers.get("Content-Length", "")
-    if is_too_long(int(announced) if announced.isdecimal() else None):
+    too_long = is_too_long(int(announced) if announced.isdecimal() else None)
+    if too_long and "Expect" in request.headers:  # it waits for a word before it sends the body
         return TOO_LONG
-    body = Body()
-    try:
-        async for part in request.stream():
-            if not body.add(part):
-                return TOO_LONG
-            del part  # no frame that waits holds it
-    except ClientDisconnect:
-        return REFUSED
-    return body
+    body, read_on = Body(), 0
+    with anyio.CancelScope() as scope:
+        try:
+            if too_long:
+                scope.deadline = anyio.current_time() + _LINGER
+            async for part in request.stream():
+                size = len(part)
+                if not too_long and not body.add(part):
+                    too_long = True
+                    scope.deadline = anyio.current_time() + _LINGER
+                del part  # no frame that waits holds it
+                read_on += size if too_long else 0
+                if read_on > _LINGER_BODY:
+                    break
+        except ClientDisconnect:
+            return REFUSED
+    return TOO_LONG if too_long else body

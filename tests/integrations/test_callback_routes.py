@@ -4,7 +4,7 @@ import functools
 import json
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import anyio
@@ -183,6 +183,23 @@ async def test_a_body_that_is_too_long_is_not_waited_for(framework: Any) -> None
             async with await _connected(url) as stream:
                 await stream.send(sent)
                 assert b" 413 " in await stream.receive()
+    assert kept == []
+
+
+@pytest.mark.parametrize("size", [70 * 1024, 300 * 1024])
+@pytest.mark.parametrize("announced", [True, False])
+async def test_who_sends_too_much_reads_that_it_is_too_much(
+    framework: Any, size: int, announced: bool
+) -> None:
+    async def in_pieces() -> AsyncIterator[bytes]:
+        for _ in range(size // 1024):
+            yield b"x" * 1024
+
+    kept = Kept()
+    async with framework(kept) as url, httpx.AsyncClient() as client:
+        for _ in range(3):
+            body = b"x" * size if announced else in_pieces()
+            assert (await client.post(url + PATH, content=body)).status_code == 413
     assert kept == []
 
 
