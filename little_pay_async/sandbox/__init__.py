@@ -6,11 +6,18 @@ or by `sandbox.settle(key, "COMPLETED")`; how the sandbox misbehaves by `Weather
 key that begins with one of `MAGIC_KEYS`.
 """
 
-from little_pay_async.sandbox.callbacks import PostedCallback
-from little_pay_async.sandbox.outcomes import OUTCOMES, Outcome
-from little_pay_async.sandbox.received import Received
-from little_pay_async.sandbox.sandbox import Sandbox
-from little_pay_async.sandbox.weather import MAGIC_KEYS, Kind, Weather
+try:
+    from little_pay_async.sandbox.callbacks import PostedCallback
+    from little_pay_async.sandbox.outcomes import OUTCOMES, Outcome
+    from little_pay_async.sandbox.received import Received
+    from little_pay_async.sandbox.sandbox import Sandbox
+    from little_pay_async.sandbox.weather import MAGIC_KEYS, Kind, Weather
+except ModuleNotFoundError as _missing:
+    raise ImportError(
+        f"little_pay_async.sandbox needs {_missing.name}: "
+        "run pip install 'little-pay-async[sandbox]'",
+        name=_missing.name,
+    ) from _missing
 
 __all__ = [
     "MAGIC_KEYS",

@@ -29,6 +29,14 @@ def test_without_its_extra_a_module_says_how_to_install_it(name: str, package: s
     assert last.endswith(f"run pip install 'little-pay-async[{name}]'")
 
 
+@pytest.mark.parametrize("package", ["starlette", "uvicorn"])
+def test_without_its_extra_the_sandbox_says_how_to_install_it(package: str) -> None:
+    done = run(f"import sys; sys.modules['{package}'] = None\nimport little_pay_async.sandbox")
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: ")
+    assert last.endswith("run pip install 'little-pay-async[sandbox]'")
+
+
 @pytest.mark.parametrize("name", ["fastapi", "aiohttp"])
 def test_a_module_loads_no_framework_but_its_own(name: str) -> None:
     done = run(
