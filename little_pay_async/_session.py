@@ -4,12 +4,14 @@ Connections, credentials, the retry budget, the places for polls, and whether it
 to the event loop and process of its first use.
 """
 
+import asyncio
 import importlib.util
 import os
 import ssl
 import warnings
 from collections.abc import AsyncIterator, Iterable, Iterator
 from functools import partial
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import anyio
@@ -176,11 +178,15 @@ class Session:
 
         Raises:
             SessionClosedError: It belongs to another event loop or process: nothing was closed, and
-                there it goes on.
+                there, if that still runs, it goes on.
         """
         if self.closed:
             return
-        self._check_home()
+        try:
+            self._check_home()
+        except SessionClosedError:
+            self.closed = self._home is not None and _is_gone(*self._home)
+            raise
         self.closed = True
         for scope in tuple(self.under_way):
             scope.cancel()
@@ -343,6 +349,20 @@ class _Part:
 
 
 _NO_BODY = _Body(b"")
+
+
+def _is_gone(loop: anyio.lowlevel.EventLoopToken, process: int) -> bool:
+    """Return whether nobody could use what belongs to an event loop, from here."""
+    if process != os.getpid():
+        return True
+    native: Any = loop.native_token
+    if isinstance(native, asyncio.AbstractEventLoop):
+        return native.is_closed()
+    try:
+        native.run_sync_soon(int)  # trio's: it says if the run has ended
+    except RuntimeError:
+        return True
+    return False
 
 
 def _closed() -> SessionClosedError:
