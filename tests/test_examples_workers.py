@@ -18,8 +18,9 @@ ENVIRONMENT = {
 
 
 def outcomes_in(file: Path) -> dict[str, str]:
-    with file.open(newline="", encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
+    # Read in one go, and whole lines alone: it may be being written.
+    text = file.read_bytes().decode()
+    rows = list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
     found = {row["key"]: row["status"] for row in rows}
     assert len(found) == len(rows), "each has one row"
     return found

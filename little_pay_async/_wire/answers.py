@@ -269,7 +269,8 @@ def _shown_headers(answer: Answer, secrets: Iterable[Secret]) -> dict[str, str]:
 def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
-        return float(text[:15])  # more is never as well
+        # More is never as well, and not the phone number that it may be.
+        return min(float(text[:15]), 999_999_999.0)
     try:
         date = parsedate_to_datetime(text[:40])
         return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)

@@ -186,11 +186,12 @@ async def test_a_body_that_is_too_long_is_not_waited_for(framework: Any) -> None
     assert kept == []
 
 
-@pytest.mark.parametrize("size", [70 * 1024, 300 * 1024])
 @pytest.mark.parametrize("announced", [True, False])
 async def test_who_sends_too_much_reads_that_it_is_too_much(
-    framework: Any, size: int, announced: bool
+    framework: Any, announced: bool
 ) -> None:
+    size = 80 * 1024
+
     async def in_pieces() -> AsyncIterator[bytes]:
         for _ in range(size // 1024):
             yield b"x" * 1024
