@@ -4,7 +4,6 @@ Connections, credentials, the retry budget, the places for polls, and whether it
 to the event loop and process of its first use.
 """
 
-import asyncio
 import importlib.util
 import os
 import ssl
@@ -356,8 +355,8 @@ def _is_gone(loop: anyio.lowlevel.EventLoopToken, process: int) -> bool:
     if process != os.getpid():
         return True
     native: Any = loop.native_token
-    if isinstance(native, asyncio.AbstractEventLoop):
-        return native.is_closed()
+    if hasattr(native, "is_closed"):  # asyncio's, which takes long to import
+        return bool(native.is_closed())
     try:
         native.run_sync_soon(int)  # trio's: it says if the run has ended
     except RuntimeError:
