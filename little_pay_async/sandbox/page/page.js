@@ -62,8 +62,10 @@ function remove(old) {
 async function load(response) {
   if (response.status === 304) return;
   if (!response.ok) throw new Error(`${response.status}`);
+  const html = await response.text();
+  // In one step with what is shown: two answers may come at once, and the tag must be the last's.
   tag = response.headers.get("ETag") ?? "";
-  show(await response.text());
+  show(html);
 }
 
 function say(text) {
