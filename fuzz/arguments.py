@@ -35,13 +35,6 @@ def refund(key: str, amount: Any, **changes: Any) -> _wire.Call:
     return _wire.refund(key, amount, **{"reason": None, "callback_url": None, **changes})
 
 
-def payable(text: str) -> Provider:
-    found = _wire.payable_provider(text)
-    if isinstance(found, InvalidInputError):
-        raise found
-    return found
-
-
 MAKERS: list[Callable[[str], _wire.Call]] = [
     lambda text: _wire.status(_wire.key_of(text)),
     lambda text: _wire.status(_wire.key_of(text), held=True),
@@ -50,7 +43,7 @@ MAKERS: list[Callable[[str], _wire.Call]] = [
     lambda text: refund("ORDER42", 1, reason=text),
     lambda text: refund("ORDER42", 1, callback_url=text),
     lambda text: _wire.process(_wire.key_of(text), Provider.MTN, MOBILE, held=False),
-    lambda text: _wire.process("REF1", payable(text), MOBILE, held=True),
+    lambda text: _wire.process("REF1", _wire.payable_provider(text), MOBILE, held=True),
     lambda text: intent(key=text),
     lambda text: intent(amount=text),
     lambda text: intent(description=text),

@@ -261,7 +261,8 @@ class AsyncLittlePay:
             OutcomeUnknownError: The handset may be ringing: ask `status` or `wait`.
             LittlePayError: The handset does not ring.
         """
-        number, payable = _wire.mobile_of(mobile), _wire.payable_provider(provider)
+        number = _wire.mobile_of(mobile)
+        payable = _wire.made(_wire.payable_provider, provider)
         del mobile, provider
         if isinstance(number, LittlePayError):
             raise number
@@ -443,7 +444,8 @@ class AsyncLittlePay:
             OutcomeUnknownError: It may have been charged, and its status could not be told.
             LittlePayError: It was not charged. The `.key` of each error is the merchant key.
         """
-        number, payable = _wire.mobile_of(mobile), _wire.payable_provider(provider)
+        number = _wire.mobile_of(mobile)
+        payable = _wire.made(_wire.payable_provider, provider)
         create = _wire.made(
             _wire.create_intent,
             amount=amount,
@@ -457,19 +459,16 @@ class AsyncLittlePay:
             custom_data=custom_data,
             metadata=metadata,
         )
+        limit = _wire.made(_settings.keys_timeout, timeout)
         del mobile, provider, billing_address, custom_data, metadata
-        for checked in (number, create, payable):
+        for checked in (number, create, payable, limit):
             if isinstance(checked, LittlePayError):
                 checked.key = key if isinstance(key, str) else None
                 raise checked
         assert isinstance(create, _wire.Call)  # noqa: S101 - checked above
         assert isinstance(number, Msisdn)  # noqa: S101
         assert isinstance(payable, Provider)  # noqa: S101
-        try:
-            limit = _settings.keys_timeout(timeout)
-        except InvalidInputError as error:
-            error.key = create.key
-            raise
+        assert not isinstance(limit, InvalidInputError)  # noqa: S101
         collector = Collector(
             calls=self._calls,
             wait=self.wait,

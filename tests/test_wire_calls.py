@@ -234,14 +234,6 @@ ENDLESS.append(ENDLESS)
 
 PENDING = PaymentStatus.PENDING
 
-
-def payable(value: object) -> Provider:
-    found = wire.payable_provider(value)
-    if isinstance(found, InvalidInputError):
-        raise found
-    return found
-
-
 REFUSED: list[tuple[str, Callable[[Any], object], tuple[Any, ...]]] = [
     (
         "key",
@@ -297,7 +289,7 @@ REFUSED: list[tuple[str, Callable[[Any], object], tuple[Any, ...]]] = [
     ("intent", lambda value: wire.key_of(value, "intent"), ("", "\n", None, 1)),
     (
         "provider",
-        payable,
+        wire.payable_provider,
         (
             *("", "canary", " MPESA", "MPESA\n", None, 1, b"MPESA", ["MPESA"], PENDING),
             *("CARDS", "cards", Provider.CARDS, Provider("\ud800")),

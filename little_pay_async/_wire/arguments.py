@@ -78,22 +78,25 @@ def merchant_key(key: object) -> str:
     return key
 
 
-def payable_provider(provider: object) -> Provider | InvalidInputError:
-    """Return the provider to process with, or the error to raise if no handset rings for it.
+def payable_provider(provider: object) -> Provider:
+    """Return the provider to process with.
 
     A `Provider` that this library does not know is let through if it was made on purpose; a plain
-    string must be one that it knows, because it is a typing mistake far more often. The error does
-    not show it: it may be the number, the wrong way round.
+    string must be one that it knows, because it is a typing mistake far more often.
+
+    Raises:
+        InvalidInputError: No payer's handset rings for it. It may be the number, the wrong way
+            round, so it is not shown.
     """
     names = "MPESA, AIRTEL, MTN or TIGOPESA"
     if not isinstance(provider, str) or not provider or _CONTROL.search(provider):
-        return InvalidInputError(f"provider: give a Provider or its name: {names}")
+        raise InvalidInputError(f"provider: give a Provider or its name: {names}")
     if not isinstance(provider, Provider):
         provider = Provider(provider.upper())
         if not provider.is_known:
-            return InvalidInputError(f"provider: no such provider; known are {names}")
+            raise InvalidInputError(f"provider: no such provider; known are {names}")
     if provider is Provider.CARDS:
-        return InvalidInputError(
+        raise InvalidInputError(
             "provider: cards are not processed here: send the payer to the intent's checkout_url"
         )
     return provider

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, Literal, ParamSpec
+from typing import Any, Literal, ParamSpec, TypeVar
 from urllib.parse import quote
 
 import attrs
@@ -195,10 +195,11 @@ def other(method: str, path: str, *, json: Any, auth: Auth | None) -> Call:
 
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
-def made(make: Callable[P, Call], *args: P.args, **kwargs: P.kwargs) -> Call | InvalidInputError:
-    """Return the call that `make` makes, or the error that it raises.
+def made(make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | InvalidInputError:
+    """Return what `make` makes, or the error that it raises.
 
     Without the frames of `make`, which hold what a caller may want kept private.
     """

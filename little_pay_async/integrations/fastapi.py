@@ -133,8 +133,6 @@ async def _session(connection: HTTPConnection) -> AsyncLittlePay:
     )
 
 
-# What is too long is read on for a moment: a connection that is closed with something unread is
-# reset, and a reset overtakes the answer.
 _LINGER = 1.0
 _LINGER_BODY = 1024 * 1024
 
@@ -181,20 +179,29 @@ async def _body_of(request: Request) -> Body | int:
     too_long = is_too_long(int(announced) if announced.isdecimal() else None)
     if too_long and "Expect" in request.headers:  # it waits for a word before it sends the body
         return TOO_LONG
-    body, read_on = Body(), 0
-    with anyio.CancelScope() as scope:
-        try:
-            if too_long:
-                scope.deadline = anyio.current_time() + _LINGER
-            async for part in request.stream():
-                size = len(part)
-                if not too_long and not body.add(part):
-                    too_long = True
-                    scope.deadline = anyio.current_time() + _LINGER
-                del part  # no frame that waits holds it
-                read_on += size if too_long else 0
-                if read_on > _LINGER_BODY:
-                    break
-        except ClientDisconnect:
-            return REFUSED
-    return TOO_LONG if too_long else body
+    body, parts = Body(), request.stream()
+    try:
+        while not too_long:
+            part = await anext(parts, None)
+            if part is None:
+                return body
+            too_long = not body.add(part)
+            del part  # no frame that waits holds it
+        await _read_on(parts)
+    except ClientDisconnect:
+        return REFUSED
+    return TOO_LONG
+
+
+async def _read_on(parts: AsyncIterator[bytes]) -> None:
+    """Read for a moment what is too long, and forget it.
+
+    A connection that is closed with something unread is reset, and a reset overtakes the answer.
+    """
+    left = _LINGER_BODY
+    with anyio.move_on_after(_LINGER):
+        async for part in parts:
+            left -= len(part)
+            if left < 0:
+                break
+            del part
