@@ -41,15 +41,13 @@ class Outcome:
         key: As it was given.
         payment: What Little Pay said of it last, or None.
         error: Why it is not settled, or None.
-        brief: The same without what to do about it: for a terminal full of them.
         elapsed: Seconds since it was asked for.
         polls: Requests spent on it; None if that is not known.
     """
 
     key: str
     payment: Payment | None = None
-    error: str | None = None
-    brief: str | None = None
+    error: LittlePayError | None = None
     elapsed: float | None = None
     polls: int | None = None
 
@@ -61,7 +59,7 @@ class Outcome:
     @property
     def error_kind(self) -> str | None:
         """The class of its error by name, or None."""
-        return None if self.error is None else self.error.partition(":")[0]
+        return None if self.error is None else type(self.error).__name__
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as it is printed for programs."""
@@ -69,7 +67,7 @@ class Outcome:
             "key": self.key,
             "status": self.status and self.status.value,
             "payment": self.payment and self.payment.to_dict(),
-            "error": self.error,
+            "error": None if self.error is None else named(self.error),
             "elapsed": None if self.elapsed is None else round(self.elapsed, 3),
             "polls": self.polls,
         }
@@ -77,12 +75,10 @@ class Outcome:
 
 def outcome_of(settlement: Settlement) -> Outcome:
     """Return a settlement as it is shown."""
-    error = settlement.error
     return Outcome(
         key=settlement.key,
         payment=settlement.payment,
-        error=None if error is None else named(error),
-        brief=None if error is None else briefly(error),
+        error=settlement.error,
         elapsed=settlement.elapsed,
         polls=settlement.polls,
     )
@@ -94,7 +90,7 @@ def named(error: LittlePayError) -> str:
 
 
 def briefly(error: LittlePayError) -> str:
-    """Return the same without what to do about it."""
+    """Return the same without what to do about it: for a terminal full of them."""
     return f"{type(error).__name__}: {one_line(error.what)}{_behind(error)}"
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from little_pay_async._cli.histogram import Histogram, Times
-from little_pay_async._cli.outcomes import Outcome, Tally, one_line
+from little_pay_async._cli.outcomes import Outcome, Tally, briefly, one_line
 from little_pay_async._cli.progress import LiveLine
 from little_pay_async._models import Payment, PaymentStatus
 from little_pay_async._watch import Watch
@@ -63,9 +63,8 @@ class JsonLines:
     def pending(self, keys: Iterable[str]) -> None:
         """Print them as outcomes without a status."""
         for key in keys:
-            print_json(
-                Outcome(key=key, error="not settled when the watch was broken off").to_dict()
-            )
+            error = "not settled when the watch was broken off"
+            print_json(Outcome(key=key).to_dict() | {"error": error})
 
     def summary(self, tally: Tally, took: float) -> None:
         """Print nothing: programs count for themselves."""
@@ -141,7 +140,7 @@ def _line_of(outcome: Outcome) -> Text:
     if outcome.elapsed is not None:
         line.append(f"  {outcome.elapsed:.1f} s", "dim")
     if outcome.error is not None:
-        line.append(f"  {outcome.brief or outcome.error}", "yellow")
+        line.append(f"  {briefly(outcome.error)}", "yellow")
     return line
 
 

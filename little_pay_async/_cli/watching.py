@@ -8,7 +8,7 @@ import anyio
 import attrs
 import httpx
 
-from little_pay_async._cli.outcomes import Outcome, Tally, briefly, named, outcome_of
+from little_pay_async._cli.outcomes import Outcome, Tally, outcome_of
 from little_pay_async._cli.progress import TICK
 from little_pay_async._cli.report import Report, print_pending
 from little_pay_async._client import AsyncLittlePay
@@ -46,8 +46,7 @@ async def check_keys(keys: tuple[str, ...], *, timeout: float | None, report: Re
         for key, payment_or_error in found.items():
             outcome = Outcome(key=key, elapsed=took, polls=requests[key])
             if isinstance(payment_or_error, LittlePayError):
-                error = payment_or_error
-                outcome = attrs.evolve(outcome, error=named(error), brief=briefly(error))
+                outcome = attrs.evolve(outcome, error=payment_or_error)
             else:
                 outcome = attrs.evolve(outcome, payment=payment_or_error)
             tally.count(outcome)
